@@ -160,13 +160,15 @@ class Alignment(msgspec.Struct, frozen=True):
     """The characters that begin in one audio frame, on the context's audio clock in ms.
 
     `starts` and `ends` are as long as `text`. `origin` is where the previous slice ended, so that
-    `starts[i] - origin` are times relative to it.
+    `starts[i] - origin` are times relative to it. `breaks` says that the last character ends a segment
+    without white space, though what follows is another word.
     """
 
     text: str
     starts: tuple[int, ...]
     ends: tuple[int, ...]
     origin: int
+    breaks: bool = False
 
 
 class ContextOpened(msgspec.Struct, frozen=True):
@@ -187,11 +189,7 @@ class SegmentStarted(msgspec.Struct, frozen=True):
 
 
 class Audio(msgspec.Struct, frozen=True):
-    """One frame of speech: mono s16le at `sample_rate`; it starts at sample `position` of its context.
-
-    `dry` says that the context has no more audio at hand, so that a converter gives up what it holds back.
-    `breaks` says that a segment ends here whose text does not end in white space.
-    """
+    """One frame of speech: mono s16le at `sample_rate`; it starts at sample `position` of its context."""
 
     context: str
     serial: int
@@ -200,14 +198,16 @@ class Audio(msgspec.Struct, frozen=True):
     sample_rate: int
     position: int
     alignment: Alignment | None
-    dry: bool
-    breaks: bool
 
 
 class SegmentDone(msgspec.Struct, frozen=True):
+    """All speech of a segment was pulled. `dry` says that the context has no more to say for now: a
+    converter must give up what it holds back, so that no tail waits for the next segment."""
+
     context: str
     serial: int
     segment: int
+    dry: bool
 
 
 class FlushDone(msgspec.Struct, frozen=True):
@@ -245,12 +245,5 @@ class SessionClosed(msgspec.Struct, frozen=True):
 
 
 Event: TypeAlias = (
-    ContextOpened
-    | SegmentStarted
-    | Audio
-    | SegmentDone
-    | FlushDone
-    | ContextClosed
-    | Warning
-    | SessionClosed
+    ContextOpened | SegmentStarted | Audio | SegmentDone | FlushDone | ContextClosed | Warning | SessionClosed
 )

@@ -1,0 +1,444 @@
+"""The state of one socket: its contexts, its limits, its deadlines, and its end.
+
+Feed it with `receive` (from the client), `report` (from the engine side) and `tick` (from the clock); after
+each call take what the engine side must do with `take_effects`, and let the socket's writer pull `next_event`
+until it gives None. Pulling is what counts as sent. Nothing that a peer sends makes it raise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+from mux.errors import Problem, close_reason
+from mux.protocol.context import Context
+from mux.protocol.limits import Limits
+from mux.protocol.messages import (
+    Close,
+    CloseSocket,
+    Command,
+    Configure,
+    ContextClosed,
+    Effect,
+    Event,
+    Flush,
+    Invalid,
+    KeepAlive,
+    Open,
+    Reason,
+    Report,
+    SegmentEnded,
+    SessionClosed,
+    Spoken,
+    Text,
+    Warning,
+)
+from mux.protocol.outbox import Outbox
+from mux.protocol.table import Input, State
+from mux.protocol.voice import INACTIVITY_RANGE, ContextSettings, inherit
+
+__all__ = ["Session"]
+
+VoiceCheck = Callable[[str | None, str | None], str | None]
+"""(voice, language) -> why they cannot be spoken, or None. `Engine.check` is one."""
+
+
+class Session:
+    """All contexts of one socket.
+
+    Args:
+        settings: what every context inherits (the URL's parameters).
+        check_voice: refuses a voice or language when a context opens.
+        id: the session's id, for logs and error frames.
+    """
+
+    def __init__(
+        self,
+        settings: ContextSettings,
+        *,
+        limits: Limits | None = None,
+        check_voice: VoiceCheck = lambda voice, language: None,
+        id: str = "",
+    ) -> None:
+        self.id = id
+        self.limits = limits or Limits()
+        self._check_voice = check_voice
+        self._effects: list[Effect] = []
+        self._outbox: Outbox[Context] = Outbox()
+        self._notices: deque[Event] = deque()
+        """What is said for the whole socket; bounded by `backlog`."""
+        self._contexts: dict[int, Context] = {}
+        self._latest: dict[str, Context] = {}
+        self._dead_ids: OrderedDict[str, None] = OrderedDict()
+        """Ids that the server ended; their late messages are ignored until their `Close`."""
+        self._serials = 0
+        self._invalid_messages = 0
+        self._refusal: Problem | None = None
+        """Why no context may be opened any more."""
+        self._end: SessionClosed | None = None
+        """What to close the socket with, once every context has ended."""
+        self.closed = False
+        """`SessionClosed` was pulled."""
+        self._settings = self._clamped(settings)
+
+    # --- the four ways in --------------------------------------------------------------------------
+
+    def receive(self, command: Command, now: float) -> None:
+        """Do what the client asks; after the socket's end, nothing."""
+        if self.closed:
+            return
+        match command:
+            case Text():
+                self._text(command, now)
+            case Open(context, settings):
+                self._open(context, settings, now)
+            case Flush(context):
+                self._give(context, Input.FLUSH, now)
+            case Close():
+                self._close(command, now)
+            case KeepAlive(context):
+                self._give(context or "", Input.KEEP_ALIVE, now)
+            case Configure(settings):
+                self._settings = inherit(self._settings, self._clamped(settings))
+            case Invalid():
+                self._invalid(command, now)
+            case CloseSocket():
+                self.finish(SessionClosed(1000, ""), now)
+
+    def report(self, report: Report, now: float) -> None:
+        """Take what an engine says. Reports for contexts that have ended change nothing."""
+        context = self._contexts.get(report.serial)
+        if context is None:
+            return
+        if isinstance(report, Spoken):
+            context.handle(Input.SPOKEN, now, report)
+            if context.part.waiting_bytes > self.limits.audio_bytes:
+                self._fail(context, self._too_much_audio(), now)
+            return
+        if report.problem is None and context.spoke_nothing(report.segment):
+            report = SegmentEnded(report.serial, report.segment, _EMPTY)
+        if report.problem is not None and context.state in (State.OPEN, State.DRAINING):
+            self._remember(context.id)
+        context.handle(Input.SEGMENT_FAILED if report.problem else Input.SEGMENT_ENDED, now, report)
+
+    def tick(self, now: float) -> None:
+        """Do what is due: end idle contexts, stop waiting for engines that were told to stop."""
+        for context in list(self._contexts.values()):
+            if context.deadline > now:
+                continue
+            if context.state is State.OPEN:
+                self._remember(context.id)
+                context.problem = _idle(context.settings.inactivity_timeout or 0.0)
+                context.handle(Input.EXPIRE, now, Reason.TIMED_OUT)
+            else:
+                context.handle(Input.STOP_OVERDUE, now)
+
+    def next_event(self, now: float) -> Event | None:
+        """The next thing to send, or None if nothing waits."""
+        if self._notices:
+            return self._notices.popleft()
+        part = self._outbox.next()
+        if part is not None:
+            context = part.owner
+            event = context.pull(now)
+            if isinstance(event, ContextClosed):
+                self._forget(context)
+            else:
+                self._outbox.queue(part)
+            return event
+        if self._end is not None and not self._contexts and not self.closed:
+            self.closed = True
+            return self._end
+        return None
+
+    # --- what the owner asks for -------------------------------------------------------------------
+
+    def take_effects(self) -> list[Effect]:
+        """What the engine side must do since the last call, in order."""
+        effects = self._effects.copy()
+        self._effects.clear()
+        return effects
+
+    def next_deadline(self) -> float:
+        """When `tick` must be called next; infinity for never."""
+        return min((context.deadline for context in self._contexts.values()), default=math.inf)
+
+    def due(self, serial: int) -> float:
+        """When this context's listener runs out of audio: the engine side serves the earliest first."""
+        context = self._contexts.get(serial)
+        return context.due if context else math.inf
+
+    @property
+    def congested(self) -> bool:
+        """Whether the client leaves so many ends unread that nothing more may be read from it."""
+        most = self.limits.contexts + self.limits.draining + self.limits.backlog
+        return len(self._contexts) > most or len(self._notices) > self.limits.backlog
+
+    @property
+    def open_contexts(self) -> int:
+        """How many slots are taken."""
+        return sum(context.state is State.OPEN for context in self._contexts.values())
+
+    @property
+    def live_contexts(self) -> int:
+        """How many contexts have not ended yet."""
+        return len(self._contexts)
+
+    def warn(self, problem: Problem) -> None:
+        """Tell the client something that ends nobody."""
+        self._notices.append(Warning(problem))
+
+    def refuse_new(self, problem: Problem) -> None:
+        """From now on a new context is refused with `problem`; running ones go on."""
+        self._refusal = problem
+
+    def finish(self, end: SessionClosed, now: float) -> None:
+        """Let every context say what it has, then close the socket with `end`."""
+        self._refusal = self._refusal or _CLOSING
+        self._end = self._end or end
+        for context in list(self._contexts.values()):
+            context.handle(Input.CLOSE, now, Reason.COMPLETED)
+
+    def fail(self, problem: Problem, now: float) -> None:
+        """End every context at once with `problem`, then close the socket with it."""
+        self._refusal = problem
+        self._end = SessionClosed(problem.row.close, close_reason(problem.message), problem)
+        for context in list(self._contexts.values()):
+            if context.state in (State.OPEN, State.DRAINING):
+                context.problem = problem
+            context.handle(Input.CANCEL, now, Reason.SOCKET_CLOSED)
+
+    def disconnect(self, now: float) -> None:
+        """The client is gone: end every context at once. Pull the events all the same, to settle usage."""
+        self._notices.clear()
+        self._refusal = _CLOSING
+        for context in list(self._contexts.values()):
+            context.handle(Input.CANCEL, now, Reason.SOCKET_CLOSED)
+            context.handle(Input.STOP_OVERDUE, now)
+
+    # --- commands ----------------------------------------------------------------------------------
+
+    def _text(self, command: Text, now: float) -> None:
+        context = self._accepting(command.context) or self._begin(command.context, ContextSettings(), now)
+        if context is None:
+            return
+        size = len(command.text.encode(errors="surrogatepass"))
+        unspoken = size + sum(other.unspoken_bytes for other in self._contexts.values())
+        if unspoken > self.limits.unspoken_bytes:
+            self._fail(context, self._too_much_text(unspoken), now)
+            return
+        context.handle(Input.TEXT, now, command.text)
+        if command.trigger:
+            context.trigger(now)
+
+    def _open(self, id: str, settings: ContextSettings, now: float) -> None:
+        context = self._accepting(id)
+        if context is None:
+            self._begin(id, settings, now)
+            return
+        merged = inherit(context.settings, self._clamped(settings, id))
+        if merged != context.settings and context.begun:
+            self._fail(context, _changed(context.settings, merged), now)
+            return
+        if merged != context.settings:
+            context.apply(merged, now)
+        context.handle(Input.KEEP_ALIVE, now)
+
+    def _close(self, command: Close, now: float) -> None:
+        self._dead_ids.pop(command.context, None)
+        context = self._latest.get(command.context)
+        if context is None:
+            return
+        if command.immediate:
+            # An earlier context of the same id may still drain: whoever cancels wants silence now.
+            for other in list(self._contexts.values()):
+                if other.id == command.context:
+                    other.handle(Input.CANCEL, now, Reason.CANCELLED)
+        elif context.close_requested:
+            context.handle(Input.CLOSE_AGAIN, now, Reason.CANCELLED)
+        else:
+            context.close_requested = True
+            context.handle(Input.CLOSE, now, Reason.COMPLETED)
+
+    def _give(self, id: str, input: Input, now: float) -> None:
+        """An input that never opens a context: for an id that is not open it does nothing."""
+        if context := self._accepting(id):
+            context.handle(input, now)
+
+    def _invalid(self, command: Invalid, now: float) -> None:
+        if command.context is not None:
+            if context := self._accepting(command.context):
+                self._fail(context, command.problem, now)
+            else:
+                self._begin(command.context, ContextSettings(), now, command.problem)
+            return
+        self._invalid_messages += 1
+        if self._invalid_messages > self.limits.invalid_messages:
+            self.fail(self._too_many_invalid(), now)
+        else:
+            self.warn(command.problem)
+
+    # --- contexts ----------------------------------------------------------------------------------
+
+    def _accepting(self, id: str) -> Context | None:
+        context = self._latest.get(id)
+        return context if context is not None and context.state is State.OPEN else None
+
+    def _begin(
+        self, id: str, settings: ContextSettings, now: float, problem: Problem | None = None
+    ) -> Context | None:
+        """Open a context, or refuse it with the end that every context gets; None if it was refused.
+
+        An id that the server itself has ended stays silent until its `Close`: half an utterance must not
+        start.
+        """
+        if id in self._dead_ids:
+            return None
+        settings = inherit(self._settings, self._clamped(settings, id))
+        problem = problem or self._admission(id, settings)
+        self._serials += 1
+        predecessor = self._latest.get(id)
+        context = Context(
+            id,
+            self._serials,
+            settings,
+            limits=self.limits,
+            effects=self._effects,
+            outbox=self._outbox,
+            held=predecessor is not None,
+            now=now,
+        )
+        if predecessor is not None:
+            predecessor.successor = context
+        self._contexts[context.serial] = self._latest[id] = context
+        if problem is not None:
+            self._fail(context, problem, now)
+            return None
+        context.announce()
+        return context
+
+    def _admission(self, id: str, settings: ContextSettings) -> Problem | None:
+        """Why this context may not be opened now."""
+        if self._refusal is not None:
+            return self._refusal
+        if len(id.encode(errors="surrogatepass")) > self.limits.id_bytes:
+            return _problem(
+                "invalid_message",
+                f"A context id has at most {self.limits.id_bytes} bytes; use a shorter one.",
+                self.limits.id_bytes,
+                len(id),
+            )
+        open_ids = [c.id for c in self._contexts.values() if c.state is State.OPEN]
+        if len(open_ids) >= self.limits.contexts:
+            return Problem(
+                code="too_many_contexts",
+                message=f"All {self.limits.contexts} contexts of this socket are open. Close one "
+                "(its slot is free at once) or open another socket.",
+                limit=self.limits.contexts,
+                observed=len(open_ids) + 1,
+                allowed=tuple(open_ids),
+            )
+        draining = sum(c.state is State.DRAINING for c in self._contexts.values())
+        if draining >= self.limits.draining:
+            return Problem(
+                code="busy",
+                message=f"{draining} closed contexts of this socket still speak. Wait until one has ended, "
+                "or cancel one.",
+                limit=self.limits.draining,
+                observed=draining,
+                retry_after_ms=500,
+            )
+        if reason := self._check_voice(settings.voice, settings.language):
+            return Problem(code="unknown_voice", message=reason)
+        return None
+
+    def _clamped(self, settings: ContextSettings, id: str | None = None) -> ContextSettings:
+        """Bring the timeout into its range and say so."""
+        timeout = settings.inactivity_timeout
+        low, high = INACTIVITY_RANGE
+        if timeout is None or low <= timeout <= high:
+            return settings
+        clamped = min(max(timeout, low), high)
+        message = f"inactivity_timeout is {clamped:g} s: {timeout:g} is not from {low:g} to {high:g}."
+        problem = _problem("setting_clamped", message, f"{low:g} to {high:g}", timeout)
+        self._notices.append(Warning(problem, id))
+        return inherit(settings, ContextSettings(inactivity_timeout=clamped))
+
+    def _fail(self, context: Context, problem: Problem, now: float) -> None:
+        """End one context with an error; its id stays dead until the client closes it."""
+        self._remember(context.id)
+        context.problem = problem
+        context.handle(Input.FAIL, now, Reason.FAILED)
+
+    def _remember(self, id: str) -> None:
+        self._dead_ids[id] = None
+        self._dead_ids.move_to_end(id)
+        if len(self._dead_ids) > self.limits.remembered_ids:
+            self._dead_ids.popitem(last=False)
+
+    def _forget(self, context: Context) -> None:
+        del self._contexts[context.serial]
+        if context.successor is not None:
+            context.successor.part.release()
+        else:
+            del self._latest[context.id]
+
+    # --- problems ----------------------------------------------------------------------------------
+
+    def _too_much_text(self, unspoken: int) -> Problem:
+        limit = self.limits.unspoken_bytes
+        return Problem(
+            code="busy",
+            message=f"{unspoken} bytes of text wait to be spoken on this socket, at most {limit} may. "
+            "Send text as it is spoken, or use another socket.",
+            limit=limit,
+            observed=unspoken,
+            retry_after_ms=1000,
+        )
+
+    def _too_much_audio(self) -> Problem:
+        return _problem(
+            "segment_too_long",
+            "One segment gave more audio than may wait for a client. Send shorter pieces of text.",
+            self.limits.audio_bytes,
+        )
+
+    def _too_many_invalid(self) -> Problem:
+        return _problem(
+            "too_many_invalid_messages",
+            f"More than {self.limits.invalid_messages} messages on this socket could not be read.",
+            self.limits.invalid_messages,
+            self._invalid_messages,
+        )
+
+
+def _problem(
+    code: str, message: str, limit: float | str | None = None, observed: float | str | None = None
+) -> Problem:
+    return Problem(code=code, message=message, limit=limit, observed=observed)
+
+
+_CLOSING = _problem("socket_closing", "This socket is closing; open a new one for a new context.")
+_EMPTY = _problem(
+    "empty_synthesis", "The engine gave no audio for this text. Send text that can be spoken in this voice."
+)
+
+
+def _idle(timeout: float) -> Problem:
+    # The vendor's sentence begins with these words, and clients look for them.
+    return Problem(
+        code="input_timeout",
+        message=f"Have not received a new text input within the timeout of {timeout:.1f} seconds. "
+        "Send text or a keepalive in time, or close the context when it is done.",
+        limit=timeout,
+    )
+
+
+def _changed(old: ContextSettings, new: ContextSettings) -> Problem:
+    changed = [name for name in old.__struct_fields__ if getattr(old, name) != getattr(new, name)]
+    return _problem(
+        "settings_changed",
+        f"{' and '.join(changed)} cannot change once a context has begun to speak. "
+        "Give settings in the context's first message, or use a new context.",
+    )
