@@ -189,9 +189,11 @@ class Session:
         """Tell the client something that ends nobody."""
         self._notices.append(Warning(problem))
 
-    def refuse_new(self, problem: Problem) -> None:
-        """From now on a new context is refused with `problem`; running ones go on."""
-        self._refusal = problem
+    def wind_down(self, problem: Problem, end: SessionClosed) -> None:
+        """From now on refuse new contexts with `problem`; running ones go on until their clients end them,
+        and after the last the socket is closed with `end`."""
+        self._refusal = self._refusal or problem
+        self._end = self._end or end
 
     def finish(self, end: SessionClosed, now: float) -> None:
         """Let every context say what it has, then close the socket with `end`."""

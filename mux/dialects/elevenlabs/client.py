@@ -1,0 +1,143 @@
+"""The ElevenLabs wire as a client speaks it, to mux or to the vendor."""
+
+from __future__ import annotations
+
+import binascii
+
+import msgspec
+
+from mux.dialects.base import AudioFrame, ContextError, Received, SocketError
+from mux.dialects.elevenlabs.wire import ClientMessage, Extras, Facts, WireAlignment
+from mux.errors import ERRORS, Problem
+from mux.protocol.messages import (
+    DEFAULT_CONTEXT,
+    Alignment,
+    Close,
+    CloseSocket,
+    Command,
+    Configure,
+    ContextClosed,
+    Flush,
+    Invalid,
+    KeepAlive,
+    Open,
+    Reason,
+    Text,
+    Usage,
+    Warning,
+)
+from mux.protocol.voice import ContextSettings
+
+__all__ = ["ElevenLabsClient"]
+
+
+class _Frame(msgspec.Struct, kw_only=True):
+    """Whatever a server of this wire may send, in one flat object."""
+
+    audio: str | None = None
+    isFinal: bool | None = None
+    alignment: WireAlignment | None = None
+    contextId: str | None = None
+    context_id: str | None = None
+    error: str | None = None
+    message: str | None = None
+    warning: Facts | None = None
+    mux: msgspec.Raw = msgspec.Raw()
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Frame).decode
+_decode_extras = msgspec.json.Decoder(Extras).decode
+_decode_facts = msgspec.json.Decoder(Facts).decode
+_SPELLED = {row.elevenlabs: code for code, row in reversed(ERRORS.items())}
+
+
+class ElevenLabsClient:
+    """`multi-stream-input` of one socket, opened with `sync_alignment=true` as `query` says, so that times
+    count from the context's start."""
+
+    def encode(self, command: Command) -> str:
+        return _encode(self._message(command)).decode()
+
+    def _message(self, command: Command) -> ClientMessage:
+        match command:
+            case Open(context, settings):
+                return _with_settings(ClientMessage(text=" ", context_id=context), settings)
+            case Configure(settings):
+                return _with_settings(ClientMessage(text=" "), settings)
+            case Text(context, text, trigger):
+                return ClientMessage(text=text, context_id=context, try_trigger_generation=trigger or None)
+            case Flush(context):
+                return ClientMessage(context_id=context, flush=True)
+            case Close(context, immediate):
+                return ClientMessage(context_id=context, close_context=True, immediate=immediate or None)
+            case KeepAlive(context):
+                return ClientMessage(text="", context_id=context)
+            case CloseSocket():
+                return ClientMessage(close_socket=True)
+            case Invalid():
+                raise ValueError("a client does not send Invalid")
+
+    def decode(self, data: str | bytes) -> list[Received]:
+        try:
+            frame = _decode(data)
+            return self._received(frame)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, binascii.Error) as error:
+            cause = f"The server sent a frame that is not of this protocol ({type(error).__name__})."
+            return [SocketError(Problem(code="upstream_error", message=cause))]
+
+    def _received(self, frame: _Frame) -> list[Received]:
+        id = frame.contextId or frame.context_id
+        context = id or DEFAULT_CONTEXT
+        received: list[Received] = []
+        if frame.error is not None:
+            problem = _problem(frame)
+            received.append(ContextError(context, problem) if id else SocketError(problem))
+        if frame.warning is not None:
+            received.append(Warning(_from_facts(frame.warning, "setting_ignored", ""), id))
+        if frame.audio:
+            alignment = _alignment(frame.alignment) if frame.alignment else None
+            received.append(AudioFrame(context, binascii.a2b_base64(frame.audio), alignment))
+        if frame.isFinal:
+            extras = _decode_extras(frame.mux) if bytes(frame.mux) not in (b"", b"null") else None
+            reason = Reason(extras.reason) if extras else Reason.COMPLETED
+            usage = extras.usage if extras else Usage()
+            received.append(ContextClosed(context, 0, reason, usage))
+        return received
+
+
+def _with_settings(message: ClientMessage, settings: ContextSettings) -> ClientMessage:
+    schedule = settings.chunk_length_schedule
+    message.voice_settings = settings.voice_settings
+    message.generation_config = {"chunk_length_schedule": schedule} if schedule else None
+    message.voice_id = settings.voice
+    message.language_code = settings.language
+    message.inactivity_timeout = settings.inactivity_timeout
+    return message
+
+
+def _alignment(wire: WireAlignment) -> Alignment | None:
+    if not len(wire.chars) == len(wire.charStartTimesMs) == len(wire.charDurationsMs):
+        return None
+    starts = tuple(wire.charStartTimesMs)
+    ends = tuple(s + d for s, d in zip(starts, wire.charDurationsMs, strict=True))
+    return Alignment("".join(wire.chars), starts, ends, origin=0)
+
+
+def _problem(frame: _Frame) -> Problem:
+    message = frame.message or frame.error or "The server reported an error without a text."
+    fallback = _SPELLED.get(frame.error or "", "upstream_error")
+    if bytes(frame.mux) not in (b"", b"null"):
+        return _from_facts(_decode_facts(frame.mux), fallback, message)
+    return Problem(code=fallback, message=message)
+
+
+def _from_facts(facts: Facts, fallback: str, message: str) -> Problem:
+    return Problem(
+        code=facts.code if facts.code in ERRORS else fallback,
+        message=facts.message or message,
+        limit=facts.limit,
+        observed=facts.observed,
+        retry_after_ms=facts.retry_after_ms,
+        allowed=facts.allowed,
+    )
