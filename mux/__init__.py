@@ -1,3 +1,31 @@
-"""mux: a multi-context WebSocket multiplexer for text-to-speech."""
+"""mux: a multi-context WebSocket multiplexer for text-to-speech.
+
+>>> async with mux.connect("ws://127.0.0.1:8790") as session:
+...     async with session.context("narrator", voice="en-us-f2") as narrator:
+...         await narrator.send("Once upon a time.")
+...         await narrator.close()
+...         async for chunk in narrator:
+...             play(chunk.audio)
+"""
+
+from mux.client import Chunk, Context, Session, connect
+from mux.errors import MuxError, Problem
+from mux.links.router import Ended
+from mux.protocol.messages import Alignment, Reason, Usage
+from mux.protocol.voice import VoiceSettings
+
+__all__ = [
+    "Alignment",
+    "Chunk",
+    "Context",
+    "Ended",
+    "MuxError",
+    "Problem",
+    "Reason",
+    "Session",
+    "Usage",
+    "VoiceSettings",
+    "connect",
+]
 
 __version__ = "0.1.0"

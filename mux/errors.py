@@ -92,6 +92,7 @@ ERRORS: dict[str, ErrorRow] = {
     "internal_error": _row(_SOCKET, 500, close=1011, retryable=True, elevenlabs="internal_error"),
     "invalid_config": _row(Scope.START, 500, elevenlabs="invalid_config"),
     "missing_dependency": _row(Scope.START, 500, elevenlabs="missing_dependency"),
+    "playback_failed": _row(Scope.START, 500, elevenlabs="playback_failed"),
 }
 
 

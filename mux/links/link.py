@@ -1,0 +1,289 @@
+"""One outgoing multi-context socket: a reader that is the router, a writer, and a keepalive task per context.
+
+Wire ids are used once: each context gets an id of its own, so that nothing that arrives late can be mistaken.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import anyio.abc
+
+from mux.dialects.base import ClientDialect
+from mux.errors import MuxError, Problem
+from mux.links.router import Ended, Inbox, Router
+from mux.links.transport import Disconnected, Transport
+from mux.protocol.messages import (
+    Close,
+    CloseSocket,
+    Command,
+    Flush,
+    KeepAlive,
+    Open,
+    Reason,
+    Text,
+)
+from mux.protocol.voice import ContextSettings
+
+__all__ = ["Link", "LinkContext", "open_link"]
+
+UNSENT_BYTES = 256 * 1024
+"""Text that may wait for the socket; `send` waits above it."""
+CLOSE_SECONDS = 10.0
+"""How long the server may take to close after `close_socket`."""
+CANCEL_SECONDS = 5.0
+"""How long the server may take to confirm a cancel."""
+
+
+class LinkContext:
+    """One context of a link. One task at a time sends; one reads its inbox."""
+
+    def __init__(self, link: Link, wire_id: str, settings: ContextSettings, inbox: Inbox) -> None:
+        self.wire_id = wire_id
+        self.settings = settings
+        self.inbox = inbox
+        self.closing = False
+        """No more text: closed or cancelled from this side."""
+        self.said_at = anyio.current_time()
+        """When something was last sent for it, in loop time."""
+        self._link = link
+
+    async def send(self, text: str) -> None:
+        """Queue text; waits while much text waits for the socket. Cancelling sends nothing of it.
+
+        Raises:
+            MuxError: the context or its socket has ended, or the context was closed.
+        """
+        self._check()
+        await self._link.room()
+        self._check()
+        self._say(Text(self.wire_id, text))
+
+    def flush(self) -> None:
+        """Ask for everything that was sent so far to be spoken now."""
+        self._check()
+        self._say(Flush(self.wire_id))
+
+    def keep_alive(self) -> None:
+        """Restart the server's inactivity timer."""
+        self._check()
+        self._say(KeepAlive(self.wire_id))
+
+    def close(self) -> None:
+        """That was all: what was sent is still spoken, then the context ends. Harmless when repeated."""
+        if not self.closing and self.inbox.ended is None:
+            self.closing = True
+            self._say(Close(self.wire_id))
+
+    def cancel(self) -> None:
+        """Stop at once: audio that was not read is dropped, and so is whatever still arrives."""
+        self.inbox.mute()
+        if self.inbox.ended is None:
+            self.closing = True
+            self._link.say_first(self.wire_id, Close(self.wire_id, immediate=True))
+
+    async def cancelled(self) -> Ended:
+        """`cancel`, and wait until the server has confirmed it (or had its time to)."""
+        self.cancel()
+        with anyio.move_on_after(CANCEL_SECONDS):
+            return await self.inbox.wait_ended()
+        problem = Problem(code="timed_out", message=f"No answer to a cancel within {CANCEL_SECONDS:g} s.")
+        self._link.give_up(self.wire_id, problem)
+        return await self.inbox.wait_ended()
+
+    def _say(self, command: Command) -> None:
+        self.said_at = anyio.current_time()
+        self._link.say(command)
+
+    def _check(self) -> None:
+        ended = self.inbox.ended
+        if ended is not None:
+            problem = ended.problem or Problem(
+                code="closed_early", message=f"This context has ended ({ended.reason.value}); open a new one."
+            )
+            raise MuxError(problem)
+        if self.closing:
+            raise MuxError.of("closed_early", "This context was closed; open a new one for more text.")
+
+
+class Link:
+    """The client's end of one socket; made by `open_link`."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        dialect: ClientDialect,
+        tasks: anyio.abc.TaskGroup,
+        *,
+        inactivity_timeout: float,
+        buffer_bytes: int,
+    ) -> None:
+        self.router = Router()
+        self._transport = transport
+        self._dialect = dialect
+        self._tasks = tasks
+        self._inactivity_timeout = inactivity_timeout
+        self._buffer_bytes = buffer_bytes
+        self._queue: deque[Command] = deque()
+        self._unsent = 0
+        self._queued = anyio.Event()
+        self._written = anyio.Event()
+        self._ids = 0
+        self._gone: Problem | None = None
+        self._closed = anyio.Event()
+
+    @property
+    def connected(self) -> bool:
+        return self._gone is None
+
+    def open(self, name: str, settings: ContextSettings, *, keepalive: bool = True) -> LinkContext:
+        """Open a context; the server hears of it with the next write.
+
+        Raises:
+            MuxError: the socket has ended.
+        """
+        if self._gone is not None:
+            raise MuxError(self._gone)
+        self._ids += 1
+        wire_id = name if self._ids == 1 else f"{name}.{self._ids}"
+        context = LinkContext(self, wire_id, settings, Inbox(self._buffer_bytes))
+        self.router.add(wire_id, context.inbox)
+        self.say(Open(wire_id, settings))
+        if keepalive:
+            self._tasks.start_soon(self._keep_alive, context)
+        return context
+
+    async def room(self) -> None:
+        """Wait until little enough text waits for the socket."""
+        while self._unsent > UNSENT_BYTES and self._gone is None:
+            await self._written.wait()
+
+    def say(self, command: Command) -> None:
+        """Queue a message."""
+        self._queue.append(command)
+        self._unsent += _size(command)
+        self._wake()
+
+    def say_first(self, wire_id: str, command: Command) -> None:
+        """Queue a message before everybody's text; what this context had queued is not sent at all, except
+        its opening, without which the server would not know whom to end."""
+        kept = deque(c for c in self._queue if getattr(c, "context", None) != wire_id)
+        opening = [c for c in self._queue if isinstance(c, Open) and c.context == wire_id]
+        self._queue = deque([*opening, command, *kept])
+        self._unsent = sum(_size(c) for c in self._queue)
+        self._wake()
+
+    def give_up(self, wire_id: str, problem: Problem, reason: Reason = Reason.FAILED) -> None:
+        """End a context from this side."""
+        self.router.end_one(wire_id, reason, problem)
+
+    async def close(self) -> None:
+        """Ask the server to end every context and the socket, and wait for it (at most `CLOSE_SECONDS`).
+
+        Cancelling leaves the socket to `open_link`, which closes it.
+        """
+        if self._gone is None:
+            self.say(CloseSocket())
+            with anyio.move_on_after(CLOSE_SECONDS):
+                await self._closed.wait()
+
+    # --- tasks ---------------------------------------------------------------------------------------
+
+    async def read(self) -> None:
+        """Route everything that arrives, until the socket ends."""
+        try:
+            while True:
+                for received in self._dialect.decode(await self._transport.receive()):
+                    overflowed = self.router.route(received)
+                    if overflowed is not None:
+                        self._cut_off(overflowed)
+        except Disconnected as ending:
+            self._end(ending)
+
+    async def write(self) -> None:
+        """Send what is queued, one message at a time, until the socket ends."""
+        try:
+            while self._gone is None:
+                if not self._queue:
+                    self._queued = anyio.Event()
+                    await self._queued.wait()
+                    continue
+                command = self._queue.popleft()
+                await self._transport.send(self._dialect.encode(command))
+                self._unsent -= _size(command)
+                self._written.set()
+                self._written = anyio.Event()
+        except Disconnected as ending:
+            self._end(ending)
+
+    async def _keep_alive(self, context: LinkContext) -> None:
+        """Speak up when the context was quiet for half its timeout."""
+        timeout = context.settings.inactivity_timeout or self._inactivity_timeout
+        while not context.closing and context.inbox.ended is None:
+            quiet_until = context.said_at + timeout / 2
+            if anyio.current_time() >= quiet_until:
+                context.keep_alive()
+            else:
+                with anyio.move_on_at(quiet_until):
+                    await context.inbox.wait_ended()
+
+    def _cut_off(self, wire_id: str) -> None:
+        problem = Problem(
+            code="slow_consumer",
+            message=f"More than {self._buffer_bytes} bytes of this context's audio were not read.",
+            limit=self._buffer_bytes,
+        )
+        self.say_first(wire_id, Close(wire_id, immediate=True))
+        self.give_up(wire_id, problem)
+
+    def _end(self, ending: Disconnected) -> None:
+        if self._gone is None:
+            message = f"The socket has ended: {ending}"
+            self._gone = self.router.problem or Problem(code="connection_lost", message=message)
+            self.router.end_all(self._gone)
+            self._closed.set()
+            self._queued.set()
+            self._written.set()
+
+    def _wake(self) -> None:
+        self._queued.set()
+
+
+@asynccontextmanager
+async def open_link(
+    transport: Transport,
+    dialect: ClientDialect,
+    *,
+    inactivity_timeout: float = 20.0,
+    buffer_bytes: int = 16 * 1024 * 1024,
+) -> AsyncIterator[Link]:
+    """Run a link over an open transport for the length of the block; its contexts end with it.
+
+    Leaving the block stops all tasks; it does not wait for audio (see `Link.close`). Cancelling is safe.
+    """
+    failure: BaseException | None = None
+    async with anyio.create_task_group() as tasks:
+        link = Link(
+            transport,
+            dialect,
+            tasks,
+            inactivity_timeout=inactivity_timeout,
+            buffer_bytes=buffer_bytes,
+        )
+        tasks.start_soon(link.read)
+        tasks.start_soon(link.write)
+        try:
+            yield link
+        except BaseException as exc:
+            # Raised after the task group has ended, which would wrap it into a group.
+            failure = exc
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+def _size(command: Command) -> int:
+    return len(command.text.encode(errors="surrogatepass")) if isinstance(command, Text) else 0

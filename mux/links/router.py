@@ -1,0 +1,142 @@
+"""Which context a received frame belongs to, and what waits there to be read.
+
+A frame for an id that is not known, or whose context has ended, is counted and dropped: it can reach nobody
+else. Each context buffers to a bound of its own, because one TCP stream cannot pause one context.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import anyio
+import msgspec
+
+from mux.dialects.base import AudioFrame, ContextError, Received, SocketError
+from mux.errors import Problem
+from mux.protocol.messages import ContextClosed, Reason, Usage, Warning
+
+__all__ = ["Ended", "Inbox", "Router"]
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """How a context ended. `usage` is None where the server does not tell it."""
+
+    reason: Reason
+    usage: Usage | None = None
+    problem: Problem | None = None
+
+
+class Inbox:
+    """What has arrived for one context and was not read yet. One task reads; `limit` is in bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.ended: Ended | None = None
+        self.received_bytes = 0
+        self._limit = limit
+        self._frames: deque[AudioFrame] = deque()
+        self._waiting_bytes = 0
+        self._muted = False
+        self._problem: Problem | None = None
+        self._changed = anyio.Event()
+
+    def put(self, frame: AudioFrame) -> bool:
+        """File a frame; False if the context may not buffer that much more."""
+        if self.ended is not None or self._muted:
+            return True
+        self._frames.append(frame)
+        self.received_bytes += len(frame.audio)
+        self._waiting_bytes += len(frame.audio)
+        self._wake()
+        return self._waiting_bytes <= self._limit
+
+    def fail(self, problem: Problem) -> None:
+        """Remember why the end that is about to come comes."""
+        self._problem = problem
+
+    def end(self, reason: Reason, usage: Usage | None = None, problem: Problem | None = None) -> None:
+        """Nothing follows. Only the first end counts."""
+        if self.ended is None:
+            problem = problem or self._problem
+            if problem is not None and reason is Reason.COMPLETED:
+                reason = Reason.FAILED
+            self.ended = Ended(reason=reason, usage=usage, problem=problem)
+            self._wake()
+
+    def mute(self) -> None:
+        """Forget the frames that were not read, and all that still come."""
+        self._muted = True
+        self._frames.clear()
+        self._waiting_bytes = 0
+
+    async def get(self) -> AudioFrame | None:
+        """The next frame, in order, or None once the context has ended. Cancelling loses nothing."""
+        while not self._frames:
+            if self.ended is not None:
+                return None
+            await self._changed.wait()
+        frame = self._frames.popleft()
+        self._waiting_bytes -= len(frame.audio)
+        return frame
+
+    async def wait_ended(self) -> Ended:
+        """Wait for the end, whatever still waits to be read."""
+        while self.ended is None:
+            await self._changed.wait()
+        return self.ended
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = anyio.Event()
+
+
+class Router:
+    """The inboxes of one socket by wire id."""
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        """Frames that belonged to no live context."""
+        self.problem: Problem | None = None
+        """Why the server is about to close the socket."""
+        self.warnings: deque[Warning] = deque(maxlen=100)
+        self._inboxes: dict[str, Inbox] = {}
+
+    def add(self, id: str, inbox: Inbox) -> None:
+        self._inboxes[id] = inbox
+
+    def __len__(self) -> int:
+        return len(self._inboxes)
+
+    def route(self, received: Received) -> str | None:
+        """File what was received. Returns the id of a context that overflowed, if one did."""
+        if isinstance(received, SocketError):
+            self.problem = received.problem
+            return None
+        if isinstance(received, Warning):
+            self.warnings.append(received)
+            return None
+        inbox = self._inboxes.get(received.context)
+        if inbox is None:
+            self.dropped += 1
+        elif isinstance(received, AudioFrame):
+            if not inbox.put(received):
+                return received.context
+        elif isinstance(received, ContextError):
+            inbox.fail(received.problem)
+        else:
+            self._end(received, inbox)
+        return None
+
+    def end_one(self, id: str, reason: Reason, problem: Problem | None) -> None:
+        """End a context from this side; whatever still comes for it is dropped."""
+        if inbox := self._inboxes.pop(id, None):
+            inbox.end(reason, problem=problem)
+
+    def end_all(self, problem: Problem) -> None:
+        """The socket is gone."""
+        for inbox in self._inboxes.values():
+            inbox.end(Reason.SOCKET_CLOSED, problem=self.problem or problem)
+        self._inboxes.clear()
+
+    def _end(self, closed: ContextClosed, inbox: Inbox) -> None:
+        del self._inboxes[closed.context]
+        inbox.end(closed.reason, closed.usage, closed.problem)

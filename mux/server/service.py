@@ -1,0 +1,168 @@
+"""Everything that the sockets of one process share: the engine's scheduler, the door, the list of sockets, and
+how the process winds down."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import structlog
+
+from mux.audio.formats import AudioFormat
+from mux.config import Settings
+from mux.dialects.base import ServerDialect
+from mux.engines.base import Engine
+from mux.engines.scheduler import Scheduler
+from mux.errors import MuxError, Problem
+from mux.links.transport import Transport
+from mux.protocol.limits import Limits
+from mux.protocol.messages import ContextClosed, SessionClosed
+from mux.protocol.session import Session
+from mux.protocol.voice import ContextSettings
+from mux.server.auth import KeyRing
+from mux.server.socket import ServerSocket
+
+__all__ = ["Service", "new_session_id", "start_service"]
+
+log = structlog.get_logger("mux.service")
+
+_DRAINING = Problem(
+    code="draining",
+    message="This server is being restarted: running contexts finish, new ones are refused. "
+    "Connect again to open one.",
+    retry_after_ms=1000,
+)
+_RESTARTING = SessionClosed(1012, "server is restarting; connect again", _DRAINING)
+
+
+class Service:
+    """The shared part of a server process; made by `start_service`."""
+
+    def __init__(self, engine: Engine, scheduler: Scheduler, settings: Settings) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.keys = KeyRing(settings.api_keys)
+        self.limits = Limits(discard_unflushed=settings.unflushed_close == "discard")
+        self.draining = False
+        self._scheduler = scheduler
+        self._sockets: set[ServerSocket] = set()
+        self._emptied = anyio.Event()
+
+    @property
+    def sockets(self) -> int:
+        """How many sockets are being served."""
+        return len(self._sockets)
+
+    @property
+    def contexts(self) -> int:
+        """How many contexts have not ended yet, over all sockets."""
+        return sum(socket.session.live_contexts for socket in self._sockets)
+
+    def admit(self) -> None:
+        """Raises MuxError if no further socket may be opened now."""
+        if self.draining:
+            raise MuxError(_DRAINING)
+        if len(self._sockets) >= self.settings.max_sockets:
+            raise MuxError.of(
+                "too_many_sockets",
+                f"All {self.settings.max_sockets} sockets are taken. Try again later or raise max_sockets.",
+                limit=self.settings.max_sockets,
+                observed=len(self._sockets) + 1,
+                retry_after_ms=1000,
+            )
+
+    async def serve_socket(
+        self,
+        transport: Transport,
+        session_id: str,
+        dialect: ServerDialect,
+        settings: ContextSettings,
+        output: AudioFormat,
+        *,
+        authenticated: bool,
+    ) -> None:
+        """Serve one accepted socket until it ends. Cancelling drops it at once.
+
+        A bug in its handling closes this socket with 1011 and is logged; no other socket notices.
+        """
+        bound = log.bind(session=session_id)
+        session = Session(settings, limits=self.limits, check_voice=self.engine.check, id=session_id)
+        socket = ServerSocket(
+            transport,
+            session,
+            dialect,
+            self._scheduler,
+            output,
+            keys=self.keys,
+            authentication_seconds=None if authenticated else self.settings.authentication_timeout,
+            on_closed=lambda closed: _log_end(bound, closed),
+        )
+        bound.info("socket_opened", format=output.token)
+        self._sockets.add(socket)
+        try:
+            await socket.run()
+        except Exception:
+            bound.exception("socket_failed")
+            with anyio.CancelScope(shield=True):
+                await transport.aclose(1011, "internal error; the server's log has the session " + session_id)
+        finally:
+            self._sockets.remove(socket)
+            bound.info("socket_closed")
+            if not self._sockets:
+                self._emptied.set()
+
+    # --- winding down: what `run.serve` asks for at SIGTERM ----------------------------------------------
+
+    def start_draining(self) -> None:
+        """From now on: health says 503, no new socket or context, every socket closes with 1012 once its
+        contexts have ended."""
+        self.draining = True
+        for socket in list(self._sockets):
+            socket.change(lambda session, now: session.wind_down(_DRAINING, _RESTARTING))
+
+    async def wait_drained(self) -> None:
+        """Wait until the last socket is closed."""
+        while self._sockets:
+            self._emptied = anyio.Event()
+            await self._emptied.wait()
+
+    async def close_all(self) -> None:
+        """End what is left, telling everybody why."""
+        for socket in list(self._sockets):
+            socket.change(lambda session, now: session.fail(_DRAINING, now))
+        await self.wait_drained()
+
+
+@asynccontextmanager
+async def start_service(engine: Engine, settings: Settings) -> AsyncIterator[Service]:
+    """Start the engine's workers and the scheduler; entered once every worker has spoken.
+
+    Raises:
+        MuxError: the engine does not start.
+    """
+    async with engine.start(settings.workers) as synthesizers:
+        scheduler = Scheduler(synthesizers, engine.sample_rate)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(scheduler.run)
+            try:
+                yield Service(engine, scheduler, settings)
+            finally:
+                tasks.cancel_scope.cancel()
+
+
+def new_session_id() -> str:
+    return secrets.token_hex(8)
+
+
+def _log_end(bound: structlog.typing.FilteringBoundLogger, closed: ContextClosed) -> None:
+    bound.info(
+        "context_closed",
+        context=closed.context[:64],
+        reason=closed.reason.value,
+        code=closed.problem.code if closed.problem else None,
+        characters=closed.usage.characters_accepted,
+        audio_sent_ms=round(closed.usage.audio_sent_ms),
+        audio_dropped_ms=round(closed.usage.audio_dropped_ms),
+    )

@@ -1,0 +1,270 @@
+"""One WebSocket of the server: a reader, a writer and a timer around one `Session`.
+
+The reader only decodes and files; it never waits for an engine. The writer is the only one that sends, and
+pulls what it sends, so what was not pulled can still be dropped. Reports of engines come as plain calls on
+the event loop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import anyio
+import structlog
+
+from mux.audio.converter import Converter
+from mux.audio.formats import AudioFormat
+from mux.dialects.base import Credentials, ServerDialect
+from mux.engines.base import Chunk, Job
+from mux.engines.scheduler import Outcome, Scheduler, Ticket
+from mux.errors import Problem
+from mux.links.transport import Disconnected, Transport
+from mux.protocol.messages import (
+    Alignment,
+    Audio,
+    ContextClosed,
+    Event,
+    SegmentDone,
+    SegmentEnded,
+    SessionClosed,
+    Speak,
+    Spoken,
+)
+from mux.protocol.session import Session
+from mux.server.auth import KeyRing
+
+__all__ = ["ServerSocket"]
+
+log = structlog.get_logger("mux.socket")
+
+SEND_SECONDS = 20.0
+"""How long one frame may take to leave; a client that reads slower is cut off as `slow_consumer`."""
+
+
+class _Sound:
+    """The conversion of one context's speech; slices wait here until the encoder gives bytes for them."""
+
+    def __init__(self, sample_rate: int, target: AudioFormat) -> None:
+        self.converter = Converter(sample_rate, target)
+        self.slices: list[Alignment] = []
+
+
+class ServerSocket:
+    """Runs one client's socket from its acceptance to its end.
+
+    Args:
+        transport: the accepted socket.
+        authentication_seconds: within which the first message with a key must come; None if the handshake
+            has settled that.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        session: Session,
+        dialect: ServerDialect,
+        scheduler: Scheduler,
+        output: AudioFormat,
+        *,
+        keys: KeyRing,
+        authentication_seconds: float | None = None,
+        on_closed: Callable[[ContextClosed], None] = lambda closed: None,
+    ) -> None:
+        self.session = session
+        self._transport = transport
+        self._dialect = dialect
+        self._scheduler = scheduler
+        self._output = output
+        self._keys = keys
+        self._authentication_seconds = authentication_seconds
+        self._on_closed = on_closed
+        self._tickets: dict[tuple[int, int], Ticket] = {}
+        self._sounds: dict[int, _Sound] = {}
+        self._to_send = anyio.Event()
+        self._sent = anyio.Event()
+        self._rearm = anyio.Event()
+        self._armed = math.inf
+        self._connected = True
+
+    async def run(self) -> None:
+        """Serve until the socket is closed by either side.
+
+        Cancelling drops the socket at once: its contexts end as `socket_closed`, its engines are stopped.
+        """
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._time)
+                if self._authentication_seconds is not None:
+                    tasks.start_soon(self._await_key, self._authentication_seconds)
+                tasks.start_soon(self._read)
+                await self._write()
+                tasks.cancel_scope.cancel()
+        finally:
+            self._hang_up()
+            while event := self.session.next_event(anyio.current_time()):
+                self._settle(event)
+
+    def change(self, change: Callable[[Session, float], None]) -> None:
+        """Let the owner do something to the session (drain it, end it) and act on what follows."""
+        change(self.session, anyio.current_time())
+        self._pump()
+
+    # --- reading -------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                message = await self._transport.receive()
+            except Disconnected:
+                self._hang_up()
+                return
+            for command in self._dialect.decode(message):
+                if isinstance(command, Credentials):
+                    self._authenticate(command.key)
+                elif self._authentication_seconds is not None:
+                    self._refuse(KeyRing.missing())
+                else:
+                    self.session.receive(command, anyio.current_time())
+            self._pump()
+            while self.session.congested:
+                await self._sent.wait()
+
+    def _authenticate(self, key: str) -> None:
+        if problem := self._keys.check(key):
+            self._refuse(problem)
+        else:
+            self._authentication_seconds = None
+
+    async def _await_key(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+        if self._authentication_seconds is not None:
+            self._refuse(
+                Problem(
+                    code="authentication_timeout",
+                    message=f"No API key came within {seconds:g} s. Send it in a header, in the query, or in "
+                    "the first message.",
+                    limit=seconds,
+                )
+            )
+            self._pump()
+
+    def _refuse(self, problem: Problem) -> None:
+        log.info("refused", session=self.session.id, code=problem.code)
+        self.session.fail(problem, anyio.current_time())
+
+    def _hang_up(self) -> None:
+        """The client is gone, or must go."""
+        if self._connected:
+            self._connected = False
+            self.session.disconnect(anyio.current_time())
+            self._pump()
+
+    # --- the clock -----------------------------------------------------------------------------------
+
+    async def _time(self) -> None:
+        while True:
+            self._armed = self.session.next_deadline()
+            with anyio.CancelScope(deadline=self._armed) as waiting:
+                await self._rearm.wait()
+            if waiting.cancelled_caught:
+                self.session.tick(anyio.current_time())
+                self._pump()
+
+    # --- consequences --------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Act on what an input changed."""
+        self._act()
+        self._to_send.set()
+
+    def _act(self) -> None:
+        """Give the engine side its work, and wake the clock if something is due earlier than it thinks."""
+        for effect in self.session.take_effects():
+            if isinstance(effect, Speak):
+                self._speak(effect)
+            elif ticket := self._tickets.get((effect.serial, effect.segment)):
+                self._scheduler.stop(ticket)
+        if self.session.next_deadline() < self._armed:
+            self._rearm.set()
+            self._rearm = anyio.Event()
+
+    def _speak(self, effect: Speak) -> None:
+        serial, segment = effect.serial, effect.segment
+        sample_rate = self._scheduler.sample_rate
+
+        def deliver(outcome: Outcome) -> None:
+            now = anyio.current_time()
+            if isinstance(outcome, Chunk):
+                self.session.report(Spoken(serial, segment, outcome.pcm, sample_rate, outcome.starts), now)
+            else:
+                self._tickets.pop((serial, segment), None)
+                self.session.report(SegmentEnded(serial, segment, outcome), now)
+            self._pump()
+
+        job = Job(effect.text, effect.voice, effect.language, effect.settings)
+        self._tickets[serial, segment] = self._scheduler.submit(
+            job, lambda: self.session.due(serial), deliver
+        )
+
+    # --- writing -------------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        while True:
+            event = self.session.next_event(anyio.current_time())
+            if event is None:
+                if not self._connected:
+                    return
+                self._to_send = anyio.Event()
+                await self._to_send.wait()
+                continue
+            self._act()
+            self._settle(event)
+            if not self._connected:
+                continue
+            for frame in self._frames(event):
+                if not await self._send(frame):
+                    break
+            self._sent.set()
+            self._sent = anyio.Event()
+            if isinstance(event, SessionClosed):
+                await self._transport.aclose(event.code, event.reason)
+                return
+
+    def _frames(self, event: Event) -> list[str]:
+        """Convert at the last moment: what is dropped before was never paid for."""
+        if isinstance(event, Audio):
+            sound = self._sounds.get(event.serial)
+            if sound is None:
+                sound = self._sounds[event.serial] = _Sound(event.sample_rate, self._output)
+            if event.alignment is not None:
+                sound.slices.append(event.alignment)
+            return self._sounding(event.context, sound, sound.converter.convert(event.pcm))
+        if isinstance(event, SegmentDone) and event.dry and (sound := self._sounds.get(event.serial)):
+            return self._sounding(event.context, sound, sound.converter.convert(b"", last=True), last=True)
+        if isinstance(event, ContextClosed):
+            self._sounds.pop(event.serial, None)
+        return self._dialect.event(event)
+
+    def _sounding(self, context: str, sound: _Sound, payload: bytes, last: bool = False) -> list[str]:
+        if not payload and not (last and sound.slices):
+            return []
+        slices, sound.slices = sound.slices, []
+        return [self._dialect.audio(context, payload, slices)]
+
+    async def _send(self, frame: str) -> bool:
+        """Send one frame under a deadline; False if the client is gone or does not read."""
+        with anyio.move_on_after(SEND_SECONDS) as deadline:
+            try:
+                await self._transport.send(frame)
+                return True
+            except Disconnected:
+                pass
+        if deadline.cancelled_caught:
+            log.warning("slow_consumer", session=self.session.id, seconds=SEND_SECONDS)
+        self._hang_up()
+        return False
+
+    def _settle(self, event: Event) -> None:
+        if isinstance(event, ContextClosed):
+            self._on_closed(event)

@@ -1,0 +1,74 @@
+"""A whole mux in memory, for tests: the server's core, the client and an engine, without a network.
+
+On trio's virtual clock it is deterministic and takes no time. By default it speaks with the tone engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import anyio.abc
+
+from mux.audio.formats import parse_format
+from mux.client.session import BUFFER_BYTES, Session, session_over
+from mux.config import Settings
+from mux.dialects.elevenlabs import ElevenLabsServer, parse_parameters
+from mux.engines.base import Engine
+from mux.engines.tone import ToneEngine
+from mux.links.memory import MemoryTransport, memory_pair
+from mux.server.service import Service, new_session_id, start_service
+
+__all__ = ["MemoryServer", "memory_server"]
+
+
+class MemoryServer:
+    """A running service whose sockets are in-memory pairs."""
+
+    def __init__(self, service: Service, tasks: anyio.abc.TaskGroup) -> None:
+        self.service = service
+        self._tasks = tasks
+
+    def open(self, *, voice: str = "default", **query: str) -> MemoryTransport:
+        """Open a socket and return the client's end. `query` are the URL's parameters."""
+        query = {"output_format": "pcm_24000", **query}
+        parameters = parse_parameters(voice, query)
+        client, server = memory_pair()
+        session_id = new_session_id()
+        self._tasks.start_soon(
+            lambda: self.service.serve_socket(
+                server,
+                session_id,
+                ElevenLabsServer(sync_alignment=parameters.sync_alignment, session_id=session_id),
+                parameters.settings,
+                parse_format(parameters.output_format),
+                authenticated=self.service.keys.open,
+            )
+        )
+        return client
+
+    @asynccontextmanager
+    async def connect(self, *, buffer_bytes: int = BUFFER_BYTES, **query: str) -> AsyncIterator[Session]:
+        """Open a client session; see `mux.connect`."""
+        timeout = float(query.get("inactivity_timeout", 20.0))
+        transport = self.open(**{"sync_alignment": "true", **query})
+        try:
+            async with session_over(transport, timeout, buffer_bytes) as session:
+                yield session
+        finally:
+            with anyio.CancelScope(shield=True):
+                await transport.aclose()
+
+
+@asynccontextmanager
+async def memory_server(
+    engine: Engine | None = None, settings: Settings | None = None
+) -> AsyncIterator[MemoryServer]:
+    """Start a service for the length of the block; its sockets end with it."""
+    async with (
+        start_service(engine or ToneEngine(), settings or Settings(engine="tone")) as service,
+        anyio.create_task_group() as tasks,
+    ):
+        yield MemoryServer(service, tasks)
+        tasks.cancel_scope.cancel()
