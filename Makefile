@@ -1,0 +1,57 @@
+# Two commands do everything on a fresh machine with Python 3.11+: `make demo` and `make test`.
+# All work happens in .venv, which is made on first use.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint types deep venv bench clean help
+
+help:
+	@echo "make demo   a dialogue over one socket, written to demo-out/"
+	@echo "make test   all tests (make deep: the long ones)"
+	@echo "make lint   ruff        make types  mypy"
+	@echo "make bench  latency and CPU, on both backends"
+	@echo "make venv   .venv with a working .venv/bin/mux"
+
+demo: .venv/.mux
+	$(BIN)/mux demo
+
+test: .venv/.dev
+	$(BIN)/python -m pytest -q
+
+deep: .venv/.dev
+	MUX_PROFILE=deep $(BIN)/python -m pytest -q --timeout 1800
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.dev
+	$(BIN)/mypy
+
+bench: .venv/.dev
+	$(BIN)/python -m tests.bench
+
+venv: .venv/.mux
+
+.venv/.mux: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/.dev: pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ .venv/.mux
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "mux needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
+	  echo "Name another one: make PYTHON=python3.12 demo"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  echo "This Python cannot make virtual environments: its ensurepip is missing."; \
+	  echo "Install the system package python$$version-venv (Debian, Ubuntu: sudo apt install python$$version-venv)"; \
+	  echo "and call make again."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+clean:
+	rm -rf .venv demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis

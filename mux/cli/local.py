@@ -1,0 +1,43 @@
+"""A server of one's own for the length of a command: `demo` and `say` start it when no URL is given."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+
+from mux.config import Settings
+from mux.engines.base import Engine
+from mux.engines.espeak import EspeakEngine
+from mux.engines.tone import ToneEngine
+from mux.server.app import create_app
+from mux.server.listener import open_listener
+from mux.server.run import serve
+from mux.server.service import start_service
+
+__all__ = ["local_server", "make_engine"]
+
+
+def make_engine(settings: Settings) -> Engine:
+    """The engine that the settings name, not started yet."""
+    if settings.engine == "tone":
+        return ToneEngine()
+    return EspeakEngine(strict_voices=settings.strict_voices, library=settings.espeak_library)
+
+
+@asynccontextmanager
+async def local_server(settings: Settings) -> AsyncIterator[str]:
+    """Serve on a free loopback port; gives the base URL once the engine has spoken its first word.
+
+    Cancelling, like leaving the block, stops it and its workers.
+    """
+    stop = anyio.Event()
+    async with start_service(make_engine(settings), settings) as service, anyio.create_task_group() as tasks:
+        listener = open_listener("127.0.0.1", 0)
+        tasks.start_soon(serve, create_app(service), listener, stop)
+        try:
+            yield f"ws://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            stop.set()
+            tasks.cancel_scope.cancel()

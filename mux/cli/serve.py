@@ -1,0 +1,108 @@
+"""`mux serve`: the server as a program."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from mux.cli.local import make_engine
+from mux.config import FIELDS, LISTS, Settings, load_settings
+from mux.protocol.voice import INACTIVITY_RANGE
+from mux.server.app import create_app
+from mux.server.listener import open_listener
+from mux.server.logs import configure_logging
+from mux.server.run import run_program, serve_until_signal
+from mux.server.service import Service, start_service
+
+__all__ = ["command"]
+
+_HELP = {
+    "host": "Where to listen.",
+    "port": "TCP port; 0 takes a free one.",
+    "engine": "Who speaks.",
+    "workers": "Segments that are spoken at the same time.",
+    "backend": "asyncio (uvicorn) or trio (hypercorn).",
+    "log_format": "How to log to standard error.",
+    "log_level": "From which level on to log.",
+    "api_keys": "Keys that open a socket, comma-separated (better: MUX_API_KEYS, which `ps` does not show).",
+    "allowed_origins": "Web pages that may connect, comma-separated.",
+    "strict_voices": "Refuse unknown voice ids instead of giving each a stable local voice.",
+    "drain_timeout": "Seconds that running speech may go on after SIGTERM.",
+    "unflushed_close": "What becomes of text that was not flushed when its context is closed.",
+    "max_sockets": "Sockets that may be open.",
+    "espeak_library": "The espeak-ng library to load.",
+    "authentication_timeout": "Seconds that a socket may take to send its key.",
+}
+
+
+def _options(function: Callable[..., None]) -> Callable[..., None]:
+    """A flag for every setting: values are checked in one place, with those of file and environment."""
+    for name in reversed(list(FIELDS)):
+        default = getattr(_DEFAULTS, name)
+        shown = ", ".join(default) if name in LISTS else default
+        if isinstance(default, bool):
+            option = click.option(
+                f"--{name.replace('_', '-')}/--no-{name.replace('_', '-')}",
+                name,
+                default=None,
+                help=_HELP[name],
+            )
+        else:
+            note = f"  [default: {shown}]" if shown not in (None, "") else ""
+            option = click.option(
+                f"--{name.replace('_', '-')}", name, metavar=name.upper(), help=_HELP[name] + note
+            )
+        function = option(function)
+    return function
+
+
+_DEFAULTS = Settings()
+
+
+@click.command("serve", help="Serve text-to-speech sockets until SIGTERM.")
+@_options
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path), help="A TOML file of the same settings."
+)
+def command(config_file: Path | None, **flags: object) -> None:
+    """Every flag is also a key of the TOML file and a variable MUX_NAME; flags win over variables, variables
+    over the file."""
+    settings = load_settings(flags, os.environ, config_file)
+    configure_logging(settings.log_format, settings.log_level)
+    drained = run_program(lambda: _serve(settings), settings.backend)
+    sys.exit(0 if drained else 1)
+
+
+async def _serve(settings: Settings) -> bool:
+    # The port is taken first: that it is in use should not be told after the engine's start.
+    listener = open_listener(settings.host, settings.port)
+    async with start_service(make_engine(settings), settings) as service:
+        _say_ready(service, settings, listener.getsockname()[1])
+        return await serve_until_signal(
+            create_app(service), listener, service, drain_timeout=settings.drain_timeout
+        )
+
+
+def _say_ready(service: Service, settings: Settings, port: int) -> None:
+    """What a person needs to go on; printed once the first word has been spoken."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    base = f"{host}:{port}"
+    limits = service.limits
+    low, high = INACTIVITY_RANGE
+    keys = "no API key is needed" if service.keys.open else f"{len(settings.api_keys)} API keys"
+    for line in (
+        f"mux is ready: engine {service.engine.name} ({settings.workers} workers), "
+        f"backend {settings.backend}",
+        f"  limits    {limits.contexts} contexts a socket, {settings.max_sockets} sockets, "
+        f"inactivity {low:g} to {high:g} s; {keys}",
+        f'  LiveKit   base_url="http://{base}/v1"',
+        f'  Pipecat   url="ws://{base}"',
+        f'  mux       mux.connect("ws://{base}")',
+        f"  health    http://{base}/healthz",
+    ):
+        click.echo(line)
+    sys.stdout.flush()
