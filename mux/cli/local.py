@@ -15,6 +15,7 @@ from mux.server.app import create_app
 from mux.server.listener import open_listener
 from mux.server.run import serve
 from mux.server.service import start_service
+from mux.tasks import owned_tasks
 
 __all__ = ["local_server", "make_engine"]
 
@@ -32,12 +33,7 @@ async def local_server(settings: Settings) -> AsyncIterator[str]:
 
     Cancelling, like leaving the block, stops it and its workers.
     """
-    stop = anyio.Event()
-    async with start_service(make_engine(settings), settings) as service, anyio.create_task_group() as tasks:
+    async with start_service(make_engine(settings), settings) as service, owned_tasks() as tasks:
         listener = open_listener("127.0.0.1", 0)
-        tasks.start_soon(serve, create_app(service), listener, stop)
-        try:
-            yield f"ws://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            stop.set()
-            tasks.cancel_scope.cancel()
+        tasks.start_soon(serve, create_app(service), listener, anyio.Event())
+        yield f"ws://127.0.0.1:{listener.getsockname()[1]}"

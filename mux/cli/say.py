@@ -73,7 +73,7 @@ async def _render(lines: list[Line], url: str | None, api_key: str | None) -> Tr
     """Render a few turns ahead of each other, and lay them down in order."""
     track = Track(SAMPLE_RATE)
     async with AsyncExitStack() as stack:
-        server = url or await stack.enter_async_context(local_server(Settings()))
+        server = await stack.enter_async_context(local_server(Settings())) if url is None else url
         session = await stack.enter_async_context(
             connect(server, api_key=api_key, output_format=f"pcm_{SAMPLE_RATE}")
         )
