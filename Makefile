@@ -30,7 +30,7 @@ types: .venv/.dev
 	$(BIN)/mypy
 
 bench: .venv/.dev
-	$(BIN)/python -m tests.bench
+	$(BIN)/python tests/bench.py
 
 venv: .venv/.mux
 
