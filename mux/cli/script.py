@@ -95,10 +95,11 @@ def _front_matter(lines: list[str], name: str) -> tuple[dict[str, Speaker], int]
     if end is None:
         _wrong(name, first + 1, f"the front matter has no closing {FENCE} line")
     try:
-        table = tomllib.loads("\n".join(lines[first + 1 : end]))
+        table = tomllib.loads("\n".join(lines[first + 1 : end]) + "\n")
     except tomllib.TOMLDecodeError as error:
         place = re.search(r"line (\d+)", str(error))
-        _wrong(name, first + 1 + (int(place[1]) if place else 1), f"the front matter is not TOML: {error}")
+        number = first + 1 + int(place[1]) if place else end  # "at end of document"
+        _wrong(name, number, f"the front matter is not TOML: {error}")
     speakers: dict[str, Speaker] = {}
     for who, given in table.items():
         number = first + 1 + _line_of(lines[first + 1 : end], who)

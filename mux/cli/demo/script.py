@@ -59,8 +59,9 @@ TURNS = (
     Turn(
         actor="engineer",
         text="and before anybody blames me, the coffee was very good indeed, and I have a list of everybody "
-        "who had a second cup, and it begins with you, captain, and it ends with you, too.",
-        pace=5.0,
+        "who had a second cup, and it begins with you, captain, and it ends with you, "
+        "and the middle of the list is you as well, because you came back twice.",
+        pace=8.0,
         continuation=True,
     ),
     Turn(actor="captain", text="Stop. Can we fly, yes or no?"),

@@ -133,7 +133,7 @@ class Stage:
             f"{part.number:02}-{actor.name}",
             voice=actor.voice,
             settings=actor.settings,
-            chunk_length_schedule=(50, 120, 200),
+            chunk_length_schedule=(30, 80, 150),
         ) as context:
             part.context = context
             self._tell(part, "opened")
