@@ -6,6 +6,7 @@ is accepted and closed at once can hang for ever (`livekit-plugins-elevenlabs` d
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -51,7 +52,8 @@ def create_app(service: Service) -> ASGIApp:
         dialect = ElevenLabsServer(sync_alignment=parameters.sync_alignment, session_id=session_id)
         transport = _Accepted(websocket)
         if parameters.hello:
-            await transport.send(dialect.hello(service.limits, parameters.settings.inactivity_timeout))
+            with suppress(Disconnected):
+                await transport.send(dialect.hello(service.limits, parameters.settings.inactivity_timeout))
         await service.serve_socket(
             transport, session_id, dialect, parameters.settings, output, authenticated=authenticated
         )

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from mux.errors import MuxError, Problem
 
@@ -33,7 +36,8 @@ class KeyRing:
 
     def check(self, key: str) -> Problem | None:
         """Why `key` does not open the door."""
-        given = _hash(key.removeprefix("Bearer ").strip())
+        scheme, _, token = key.strip().partition(" ")
+        given = _hash(token.strip() if scheme.lower() == "bearer" else key.strip())
         found = [hmac.compare_digest(given, known) for known in self._hashes]
         if any(found) or self.open:
             return None
@@ -52,20 +56,28 @@ def key_in_headers(headers: Mapping[str, str]) -> str | None:
 def check_origin(origin: str | None, host: str | None, allowed: tuple[str, ...]) -> None:
     """A browser says on whose behalf it opens a socket; any page could reach a server on loopback.
 
-    Programs send no Origin and are not asked. A page that this very server delivered is always welcome.
+    Programs send no Origin and are not asked. A page that this very server delivered is welcome if it was
+    reached by an IP address or as localhost: anybody can point any other name here (DNS rebinding).
 
     Raises:
         MuxError: `origin_refused`.
     """
     if origin is None or origin in allowed or "*" in allowed:
         return
-    if host is not None and origin.split("://", 1)[-1] == host:
+    if host is not None and origin.split("://", 1)[-1] == host and _is_address(origin):
         return
     raise MuxError.of(
         "origin_refused",
         f"Pages from {origin[:100]!r} may not open sockets here. Add the origin to allowed_origins "
         "(MUX_ALLOWED_ORIGINS) if they should.",
     )
+
+
+def _is_address(origin: str) -> bool:
+    with suppress(ValueError):
+        name = urlsplit(origin).hostname
+        return name == "localhost" or bool(ip_address(name or ""))
+    return False
 
 
 def _hash(key: str) -> bytes:

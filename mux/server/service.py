@@ -1,11 +1,11 @@
-"""Everything that the sockets of one process share: the engine's scheduler, the door, the list of sockets, and
-how the process winds down."""
+"""Everything that the sockets of one process share: the engine's scheduler, the door, the list of sockets,
+and how the process winds down."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import structlog
@@ -16,17 +16,21 @@ from mux.dialects.base import ServerDialect
 from mux.engines.base import Engine
 from mux.engines.scheduler import Scheduler
 from mux.errors import MuxError, Problem
-from mux.links.transport import Transport
+from mux.links.transport import Disconnected, Transport
 from mux.protocol.limits import Limits
 from mux.protocol.messages import ContextClosed, SessionClosed
 from mux.protocol.session import Session
 from mux.protocol.voice import ContextSettings
 from mux.server.auth import KeyRing
 from mux.server.socket import ServerSocket
+from mux.tasks import owned_tasks
 
 __all__ = ["Service", "new_session_id", "start_service"]
 
 log = structlog.get_logger("mux.service")
+
+CRASH_SECONDS = 5.0
+"""How long telling a client of a bug may take."""
 
 _DRAINING = Problem(
     code="draining",
@@ -101,12 +105,14 @@ class Service:
         )
         bound.info("socket_opened", format=output.token)
         self._sockets.add(socket)
+        if self.draining:  # since it was admitted
+            self._wind_down(socket)
         try:
             await socket.run()
         except Exception:
             bound.exception("socket_failed")
-            with anyio.CancelScope(shield=True):
-                await transport.aclose(1011, "internal error; the server's log has the session " + session_id)
+            with anyio.move_on_after(CRASH_SECONDS, shield=True):
+                await _say_internal_error(transport, dialect, session_id)
         finally:
             self._sockets.remove(socket)
             bound.info("socket_closed")
@@ -120,7 +126,10 @@ class Service:
         contexts have ended."""
         self.draining = True
         for socket in list(self._sockets):
-            socket.change(lambda session, now: session.wind_down(_DRAINING, _RESTARTING))
+            self._wind_down(socket)
+
+    def _wind_down(self, socket: ServerSocket) -> None:
+        socket.change(lambda session, now: session.wind_down(_DRAINING, _RESTARTING))
 
     async def wait_drained(self) -> None:
         """Wait until the last socket is closed."""
@@ -144,16 +153,22 @@ async def start_service(engine: Engine, settings: Settings) -> AsyncIterator[Ser
     """
     async with engine.start(settings.workers) as synthesizers:
         scheduler = Scheduler(synthesizers, engine.sample_rate)
-        async with anyio.create_task_group() as tasks:
+        async with owned_tasks() as tasks:
             tasks.start_soon(scheduler.run)
-            try:
-                yield Service(engine, scheduler, settings)
-            finally:
-                tasks.cancel_scope.cancel()
+            yield Service(engine, scheduler, settings)
 
 
 def new_session_id() -> str:
     return secrets.token_hex(8)
+
+
+async def _say_internal_error(transport: Transport, dialect: ServerDialect, session_id: str) -> None:
+    message = f"Something went wrong inside the server; its log has the session {session_id}. Connect again."
+    closed = SessionClosed(1011, message, Problem(code="internal_error", message=message))
+    with suppress(Disconnected):
+        for frame in dialect.event(closed):
+            await transport.send(frame)
+    await transport.aclose(closed.code, closed.reason)
 
 
 def _log_end(bound: structlog.typing.FilteringBoundLogger, closed: ContextClosed) -> None:

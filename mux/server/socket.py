@@ -40,6 +40,8 @@ log = structlog.get_logger("mux.socket")
 
 SEND_SECONDS = 20.0
 """How long one frame may take to leave; a client that reads slower is cut off as `slow_consumer`."""
+CUT_OFF_SECONDS = 1.0
+"""How long closing such a client's socket may take."""
 
 
 class _Sound:
@@ -86,6 +88,7 @@ class ServerSocket:
         self._rearm = anyio.Event()
         self._armed = math.inf
         self._connected = True
+        self._refused = False
 
     async def run(self) -> None:
         """Serve until the socket is closed by either side.
@@ -120,6 +123,8 @@ class ServerSocket:
                 self._hang_up()
                 return
             for command in self._dialect.decode(message):
+                if self._refused:
+                    break
                 if isinstance(command, Credentials):
                     self._authenticate(command.key)
                 elif self._authentication_seconds is not None:
@@ -138,7 +143,7 @@ class ServerSocket:
 
     async def _await_key(self, seconds: float) -> None:
         await anyio.sleep(seconds)
-        if self._authentication_seconds is not None:
+        if self._authentication_seconds is not None and not self._refused:
             self._refuse(
                 Problem(
                     code="authentication_timeout",
@@ -150,6 +155,8 @@ class ServerSocket:
             self._pump()
 
     def _refuse(self, problem: Problem) -> None:
+        """Close the socket for lack of a good key; nothing that the client still says counts."""
+        self._refused = True
         log.info("refused", session=self.session.id, code=problem.code)
         self.session.fail(problem, anyio.current_time())
 
@@ -260,9 +267,12 @@ class ServerSocket:
                 return True
             except Disconnected:
                 pass
+        self._hang_up()
         if deadline.cancelled_caught:
             log.warning("slow_consumer", session=self.session.id, seconds=SEND_SECONDS)
-        self._hang_up()
+            # No error frame can follow half a frame; perhaps the close code gets through.
+            with anyio.move_on_after(CUT_OFF_SECONDS):
+                await self._transport.aclose(1013, f"slow_consumer: nothing was read for {SEND_SECONDS:g} s")
         return False
 
     def _settle(self, event: Event) -> None:
