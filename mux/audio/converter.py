@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import soxr
 
 from mux.audio.formats import AudioFormat
@@ -50,9 +51,12 @@ class Converter:
         if self._resampler is None:
             # A new one takes 20 to 60 us: as little as clearing an old one, and nothing can be left in it.
             self._resampler = soxr.ResampleStream(
-                self.source_rate, self.target.sample_rate, 1, dtype="int16", quality="HQ"
+                self.source_rate, self.target.sample_rate, 1, dtype="float32", quality="HQ"
             )
-        resampled = self._resampler.resample_chunk(chunk, last=last)
+        # In floating point, because soxr dithers what it rounds itself, with a seed of its own: the same text
+        # would not give the same bytes twice.
+        resampled = self._resampler.resample_chunk(chunk.astype(np.float32), last=last)
         if last:
             self._resampler = None
-        return resampled.astype("<i2", copy=False).tobytes()
+        rounded: bytes = np.rint(resampled).clip(-32768, 32767).astype("<i2").tobytes()
+        return rounded

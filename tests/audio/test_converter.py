@@ -128,3 +128,17 @@ def test_too_loud_saturates_instead_of_wrapping() -> None:
     middle = np.frombuffer(out, "<i2").reshape(-1, 80)[1:-1]
     assert np.all(middle[::2, 20:60] < -20000)
     assert np.all(middle[1::2, 20:60] > 20000)
+
+
+def test_the_same_speech_gives_the_same_bytes(tone: Callable[..., bytes]) -> None:
+    pcm = tone(22050, 22050)
+    kept = [Converter(22050, FORMATS["pcm_24000"]) for _ in range(20)]
+    assert len({converter.convert(pcm, last=True) for converter in kept}) == 1
+
+
+def test_overshoot_saturates_instead_of_wrapping() -> None:
+    square = np.repeat(np.tile(np.array([32767, -32768], "<i2"), 100), 40).tobytes()
+    out = np.frombuffer(Converter(22050, FORMATS["pcm_24000"]).convert(square, last=True), "<i2").astype(int)
+    assert np.count_nonzero(np.diff(np.sign(out))) <= 200  # a wrapped sample would change its sign
+    assert (out == 32767).sum() > 100
+    assert (out == -32768).sum() > 100
