@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import anyio
-import structlog
 
 from mux.engines.base import Chunk, Job, Synthesizer
 from mux.errors import MuxError, Problem
+from mux.log import get_logger
 
 __all__ = ["Scheduler", "Ticket"]
 
-log = structlog.get_logger("mux.scheduler")
+log = get_logger("mux.scheduler")
 
 Outcome: TypeAlias = Chunk | Problem | None
 """What a job gives: chunks, then one end: a problem, or None for "done" (also when it was stopped)."""

@@ -1,4 +1,4 @@
-"""The context table as a mermaid diagram: `python -m mux.protocol.diagram` prints what docs/protocol.md shows."""
+"""The context table as a mermaid diagram: `python -m mux.protocol.diagram` prints it for docs/protocol.md."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["state_diagram"]
 
 
 def state_diagram() -> str:
-    """One arrow for all inputs that lead from one state to another; inputs that change nothing are left out."""
+    """One arrow for all inputs that lead from one state to another, and none for what changes nothing."""
     lines = ["stateDiagram-v2", f"    [*] --> {State.OPEN.name}: open, or first text"]
     for state, entries in TABLE.items():
         arrows: dict[State, list[str]] = defaultdict(list)

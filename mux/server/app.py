@@ -9,7 +9,6 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
@@ -22,12 +21,13 @@ from mux.audio.formats import parse_format
 from mux.dialects.elevenlabs import ElevenLabsServer, Parameters, parse_parameters
 from mux.errors import MuxError, Problem
 from mux.links.transport import Disconnected, Ending
+from mux.log import get_logger
 from mux.server.auth import check_origin, key_in_headers
 from mux.server.service import Service, new_session_id
 
 __all__ = ["create_app"]
 
-log = structlog.get_logger("mux.door")
+log = get_logger("mux.door")
 
 SOCKET_PATH = "/v1/text-to-speech/{voice_id}/multi-stream-input"
 PATHS = {

@@ -12,13 +12,13 @@ from http import HTTPStatus
 
 import h11
 import msgspec
-import structlog
 
+from mux.log import get_logger
 from mux.server.limits import Limits
 
 __all__ = ["Head"]
 
-_log = structlog.get_logger("mux.server")
+_log = get_logger("mux.server")
 
 _HOP_BY_HOP = {b"connection", b"upgrade", b"http2-settings", b"sec-websocket-extensions"}
 """Headers that are not passed on as they came. Extensions are left out so that no compression is ever

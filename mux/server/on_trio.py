@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any
 
 import anyio
-import structlog
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
@@ -28,12 +27,13 @@ from hypercorn.utils import parse_socket_addr
 from starlette.types import ASGIApp
 from wsproto.events import Ping
 
+from mux.log import get_logger
 from mux.server.head import Head
 from mux.server.limits import Limits
 
 __all__ = ["serve"]
 
-_log = structlog.get_logger("mux.server")
+_log = get_logger("mux.server")
 
 READ_BYTES = 64 * 1024
 RESET = struct.pack("ii", 1, 0)

@@ -15,14 +15,14 @@ from typing import Literal, Protocol, TypeVar
 
 import anyio
 import sniffio
-import structlog
 from starlette.types import ASGIApp
 
+from mux.log import get_logger
 from mux.server.limits import Limits
 
 __all__ = ["Draining", "run_program", "serve", "serve_until_signal"]
 
-_log = structlog.get_logger("mux.server")
+_log = get_logger("mux.server")
 
 CLOSE_TIMEOUT = 5.0
 """Seconds for the application to close the sockets that are left after the drain."""

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import anyio
-import structlog
 
 from mux.audio.formats import AudioFormat
 from mux.config import Settings
@@ -17,6 +16,7 @@ from mux.engines.base import Engine
 from mux.engines.scheduler import Scheduler
 from mux.errors import MuxError, Problem
 from mux.links.transport import Disconnected, Transport
+from mux.log import Logger, get_logger
 from mux.protocol.limits import Limits
 from mux.protocol.messages import ContextClosed, SessionClosed
 from mux.protocol.session import Session
@@ -27,7 +27,7 @@ from mux.tasks import owned_tasks
 
 __all__ = ["Service", "new_session_id", "start_service"]
 
-log = structlog.get_logger("mux.service")
+log = get_logger("mux.service")
 
 CRASH_SECONDS = 5.0
 """How long telling a client of a bug may take."""
@@ -171,7 +171,7 @@ async def _say_internal_error(transport: Transport, dialect: ServerDialect, sess
     await transport.aclose(closed.code, closed.reason)
 
 
-def _log_end(bound: structlog.typing.FilteringBoundLogger, closed: ContextClosed) -> None:
+def _log_end(bound: Logger, closed: ContextClosed) -> None:
     bound.info(
         "context_closed",
         context=closed.context[:64],

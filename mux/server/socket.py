@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable
 
 import anyio
-import structlog
 
 from mux.audio.converter import Converter
 from mux.audio.formats import AudioFormat
@@ -20,6 +19,7 @@ from mux.engines.base import Chunk, Job
 from mux.engines.scheduler import Outcome, Scheduler, Ticket
 from mux.errors import Problem
 from mux.links.transport import Disconnected, Transport
+from mux.log import get_logger
 from mux.protocol.messages import (
     Alignment,
     Audio,
@@ -36,7 +36,7 @@ from mux.server.auth import KeyRing
 
 __all__ = ["ServerSocket"]
 
-log = structlog.get_logger("mux.socket")
+log = get_logger("mux.socket")
 
 SEND_SECONDS = 20.0
 """How long one frame may take to leave; a client that reads slower is cut off as `slow_consumer`."""

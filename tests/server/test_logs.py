@@ -9,12 +9,12 @@ from functools import partial
 import anyio
 import msgspec
 import pytest
-import structlog
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
+from mux.log import get_logger
 from mux.server.limits import Limits
 from mux.server.listener import open_listener
 from mux.server.logs import LIBRARIES, configure_logging, redact
@@ -29,7 +29,6 @@ def logging_as_before() -> Iterator[None]:
     loggers = [logging.getLogger(), logging.getLogger("mux"), *map(logging.getLogger, LIBRARIES)]
     before = [(logger, logger.level, logger.handlers[:], logger.propagate) for logger in loggers]
     yield
-    structlog.reset_defaults()
     for logger, level, handlers, propagate in before:
         logger.setLevel(level)
         logger.handlers[:] = handlers
@@ -39,8 +38,8 @@ def logging_as_before() -> Iterator[None]:
 def test_json_is_one_object_per_line() -> None:
     out = io.StringIO()
     configure_logging("json", "info", out)
-    structlog.get_logger("mux.server").info("context_closed", reason="completed", context="a\nb")
-    structlog.get_logger("mux.server").debug("not_this")
+    get_logger("mux.server").info("context_closed", reason="completed", context="a\nb")
+    get_logger("mux.server").debug("not_this")
     logging.getLogger("elsewhere").warning("from a %s", "library")
     logging.getLogger("elsewhere").info("not this")
     ours, library = (msgspec.json.decode(line) for line in out.getvalue().splitlines())
@@ -53,7 +52,7 @@ def test_json_is_one_object_per_line() -> None:
 def test_text_has_no_colours_unless_on_a_terminal() -> None:
     out = io.StringIO()
     configure_logging("text", "debug", out)
-    structlog.get_logger("mux.server").debug("context_closed", reason="completed")
+    get_logger("mux.server").debug("context_closed", reason="completed")
     assert "context_closed" in out.getvalue()
     assert "reason=completed" in out.getvalue()
     assert "\x1b" not in out.getvalue()
@@ -67,7 +66,7 @@ def test_a_traceback_shows_no_local_variables(format: str) -> None:
     try:
         raise RuntimeError("broken")
     except RuntimeError:
-        structlog.get_logger("mux.server").exception("failed")
+        get_logger("mux.server").exception("failed")
         logging.getLogger("elsewhere").exception("failed too")
     assert out.getvalue().count("RuntimeError: broken") == 2
     assert spoken not in out.getvalue()
