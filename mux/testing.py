@@ -19,6 +19,7 @@ from mux.engines.base import Engine
 from mux.engines.tone import ToneEngine
 from mux.links.memory import MemoryTransport, memory_pair
 from mux.server.service import Service, new_session_id, start_service
+from mux.tasks import owned_tasks
 
 __all__ = ["MemoryServer", "memory_server"]
 
@@ -68,7 +69,6 @@ async def memory_server(
     """Start a service for the length of the block; its sockets end with it."""
     async with (
         start_service(engine or ToneEngine(), settings or Settings(engine="tone")) as service,
-        anyio.create_task_group() as tasks,
+        owned_tasks() as tasks,
     ):
         yield MemoryServer(service, tasks)
-        tasks.cancel_scope.cancel()

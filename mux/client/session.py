@@ -6,25 +6,28 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import anyio
 import anyio.lowlevel
 import msgspec
 
+from mux.dialects.base import AudioFrame
 from mux.dialects.elevenlabs import ElevenLabsClient
 from mux.errors import MuxError, Problem
 from mux.links.link import Link, LinkContext, open_link
 from mux.links.router import Ended
 from mux.links.transport import Transport, open_transport
 from mux.protocol.messages import Alignment, Reason
-from mux.protocol.voice import ContextSettings, VoiceSettings, voice_settings
+from mux.protocol.voice import INACTIVITY_RANGE, ContextSettings, VoiceSettings, voice_settings
 
 __all__ = ["Chunk", "Context", "Session", "connect", "session_over"]
 
 FRAME_SECONDS = 30.0
 """How long a closed context may stay silent before its reader gives up."""
 BUFFER_BYTES = 16 * 1024 * 1024
+DEFAULT_TIMEOUT = 20.0
+"""Seconds of quiet after which a server ends a context, where nobody asked for another time."""
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -95,14 +98,7 @@ class Context:
             MuxError: the context failed, timed out, or lost its socket; or it was closed and then nothing
                 came for 30 s (`timed_out`).
         """
-        try:
-            with anyio.fail_after(FRAME_SECONDS if self._inner.closing else None):
-                frame = await self._inner.inbox.get()
-        except TimeoutError:
-            raise MuxError.of(
-                "timed_out",
-                f"Context {self.name!r} was closed, but nothing came from it for {FRAME_SECONDS:g} s.",
-            ) from None
+        frame = await self._next_frame()
         if frame is not None:
             return Chunk(self.name, frame.audio, frame.alignment)
         ended = self.ended
@@ -110,6 +106,20 @@ class Context:
         if ended.reason in (Reason.COMPLETED, Reason.CANCELLED):
             raise StopAsyncIteration
         raise MuxError(ended.problem or Problem(code="closed_early", message="The context ended early."))
+
+    async def _next_frame(self) -> AudioFrame | None:
+        begun = anyio.current_time()
+        while True:
+            # Another task may close the context meanwhile; patience is counted from then on.
+            closing = self._inner.closing
+            since = max(begun, self._inner.said_at) if closing else anyio.current_time()
+            with anyio.move_on_at(since + FRAME_SECONDS):
+                return await self._inner.inbox.get()
+            if closing:
+                raise MuxError.of(
+                    "timed_out",
+                    f"Context {self.name!r} was closed, but nothing came from it for {FRAME_SECONDS:g} s.",
+                )
 
 
 class Session:
@@ -166,7 +176,7 @@ class Session:
             language=language,
             voice_settings=checked or None,
             chunk_length_schedule=chunk_length_schedule,
-            inactivity_timeout=inactivity_timeout,
+            inactivity_timeout=_checked_timeout(inactivity_timeout),
         )
         inner = self._link.open(name, wanted, keepalive=keepalive)
         try:
@@ -189,7 +199,7 @@ async def connect(
     language: str | None = None,
     output_format: str = "pcm_24000",
     auto_mode: bool = False,
-    inactivity_timeout: float = 20.0,
+    inactivity_timeout: float = DEFAULT_TIMEOUT,
     open_timeout: float = 10.0,
     buffer_bytes: int = BUFFER_BYTES,
     ssl_context: ssl.SSLContext | None = None,
@@ -209,8 +219,10 @@ async def connect(
     10 s). Cancelling closes it at once.
 
     Raises:
-        MuxError: the socket could not be opened; the sentence says at which step and why.
+        MuxError: the socket could not be opened; the sentence says at which step and why. Or
+            `invalid_setting`: `inactivity_timeout` is out of its range.
     """
+    _checked_timeout(inactivity_timeout)
     target = socket_url(
         url,
         voice,
@@ -227,7 +239,7 @@ async def connect(
         open_transport(
             target, headers=headers, open_timeout=open_timeout, ssl_context=ssl_context
         ) as transport,
-        session_over(transport, inactivity_timeout, buffer_bytes) as session,
+        session_over(transport, _timeout_in(target), buffer_bytes) as session,
     ):
         yield session
 
@@ -243,6 +255,25 @@ async def session_over(
         session = Session(link)
         yield session
         await session.close()
+
+
+def _checked_timeout(seconds: float | None) -> float | None:
+    low, high = INACTIVITY_RANGE
+    if seconds is None or low <= seconds <= high:
+        return seconds
+    raise MuxError.of(
+        "invalid_setting",
+        f"inactivity_timeout must be from {low:g} to {high:g} seconds, received {seconds:g}.",
+        limit=f"{low:g} to {high:g}",
+        observed=seconds,
+    )
+
+
+def _timeout_in(url: str) -> float:
+    """The timeout that the server will hold a context to: the URL's, clamped as the server does."""
+    low, high = INACTIVITY_RANGE
+    seconds = dict(parse_qsl(urlsplit(url).query)).get("inactivity_timeout", DEFAULT_TIMEOUT)
+    return min(max(float(seconds), low), high)
 
 
 def socket_url(url: str, voice: str, query: Mapping[str, str]) -> str:

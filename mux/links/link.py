@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple
 
 import anyio
 import anyio.abc
@@ -27,11 +28,14 @@ from mux.protocol.messages import (
     Text,
 )
 from mux.protocol.voice import ContextSettings
+from mux.tasks import owned_tasks
 
 __all__ = ["Link", "LinkContext", "open_link"]
 
 UNSENT_BYTES = 256 * 1024
 """Text that may wait for the socket; `send` waits above it."""
+MESSAGE_CHARACTERS = 64 * 1024
+"""Longer text goes in several messages: one that is too big for the server would end the whole socket."""
 CLOSE_SECONDS = 10.0
 """How long the server may take to close after `close_socket`."""
 CANCEL_SECONDS = 5.0
@@ -55,12 +59,14 @@ class LinkContext:
         """Queue text; waits while much text waits for the socket. Cancelling sends nothing of it.
 
         Raises:
-            MuxError: the context or its socket has ended, or the context was closed.
+            MuxError: the context or its socket has ended, the context was closed, or `text` holds half a
+                surrogate pair (`invalid_message`).
         """
         self._check()
         await self._link.room()
         self._check()
-        self._say(Text(self.wire_id, text))
+        pieces = range(0, max(1, len(text)), MESSAGE_CHARACTERS)
+        self._say(*(Text(self.wire_id, text[at : at + MESSAGE_CHARACTERS]) for at in pieces))
 
     def flush(self) -> None:
         """Ask for everything that was sent so far to be spoken now."""
@@ -94,9 +100,9 @@ class LinkContext:
         self._link.give_up(self.wire_id, problem)
         return await self.inbox.wait_ended()
 
-    def _say(self, command: Command) -> None:
+    def _say(self, *commands: Command) -> None:
+        self._link.say(*commands)
         self.said_at = anyio.current_time()
-        self._link.say(command)
 
     def _check(self) -> None:
         ended = self.inbox.ended
@@ -107,6 +113,13 @@ class LinkContext:
             raise MuxError(problem)
         if self.closing:
             raise MuxError.of("closed_early", "This context was closed; open a new one for more text.")
+
+
+class _Message(NamedTuple):
+    """A command that waits for the socket, and how it is spelt there."""
+
+    command: Command
+    frame: str
 
 
 class Link:
@@ -127,7 +140,7 @@ class Link:
         self._tasks = tasks
         self._inactivity_timeout = inactivity_timeout
         self._buffer_bytes = buffer_bytes
-        self._queue: deque[Command] = deque()
+        self._queue: deque[_Message] = deque()
         self._unsent = 0
         self._queued = anyio.Event()
         self._written = anyio.Event()
@@ -143,15 +156,15 @@ class Link:
         """Open a context; the server hears of it with the next write.
 
         Raises:
-            MuxError: the socket has ended.
+            MuxError: the socket has ended, or a name cannot be written (`invalid_message`).
         """
         if self._gone is not None:
             raise MuxError(self._gone)
         self._ids += 1
-        wire_id = name if self._ids == 1 else f"{name}.{self._ids}"
+        wire_id = f"{name}.{self._ids}"
         context = LinkContext(self, wire_id, settings, Inbox(self._buffer_bytes))
-        self.router.add(wire_id, context.inbox)
         self.say(Open(wire_id, settings))
+        self.router.add(wire_id, context.inbox)
         if keepalive:
             self._tasks.start_soon(self._keep_alive, context)
         return context
@@ -161,20 +174,21 @@ class Link:
         while self._unsent > UNSENT_BYTES and self._gone is None:
             await self._written.wait()
 
-    def say(self, command: Command) -> None:
-        """Queue a message."""
-        self._queue.append(command)
-        self._unsent += _size(command)
-        self._wake()
+    def say(self, *commands: Command) -> None:
+        """Queue messages, all or none. Raises MuxError if text in them cannot be written."""
+        messages = [self._message(command) for command in commands]
+        self._queue.extend(messages)
+        self._unsent += sum(len(message.frame) for message in messages)
+        self._queued.set()
 
     def say_first(self, wire_id: str, command: Command) -> None:
         """Queue a message before everybody's text; what this context had queued is not sent at all, except
         its opening, without which the server would not know whom to end."""
-        kept = deque(c for c in self._queue if getattr(c, "context", None) != wire_id)
-        opening = [c for c in self._queue if isinstance(c, Open) and c.context == wire_id]
-        self._queue = deque([*opening, command, *kept])
-        self._unsent = sum(_size(c) for c in self._queue)
-        self._wake()
+        kept = [m for m in self._queue if getattr(m.command, "context", None) != wire_id]
+        opening = [m for m in self._queue if isinstance(m.command, Open) and m.command.context == wire_id]
+        self._queue = deque([*opening, self._message(command), *kept])
+        self._unsent = sum(len(message.frame) for message in self._queue)
+        self._queued.set()
 
     def give_up(self, wire_id: str, problem: Problem, reason: Reason = Reason.FAILED) -> None:
         """End a context from this side."""
@@ -205,19 +219,18 @@ class Link:
 
     async def write(self) -> None:
         """Send what is queued, one message at a time, until the socket ends."""
-        try:
+        # The end itself is the reader's to tell: what arrived before it is still to be read.
+        with suppress(Disconnected):
             while self._gone is None:
                 if not self._queue:
                     self._queued = anyio.Event()
                     await self._queued.wait()
                     continue
-                command = self._queue.popleft()
-                await self._transport.send(self._dialect.encode(command))
-                self._unsent -= _size(command)
+                frame = self._queue.popleft().frame
+                self._unsent -= len(frame)
+                await self._transport.send(frame)
                 self._written.set()
                 self._written = anyio.Event()
-        except Disconnected as ending:
-            self._end(ending)
 
     async def _keep_alive(self, context: LinkContext) -> None:
         """Speak up when the context was quiet for half its timeout."""
@@ -248,8 +261,15 @@ class Link:
             self._queued.set()
             self._written.set()
 
-    def _wake(self) -> None:
-        self._queued.set()
+    def _message(self, command: Command) -> _Message:
+        try:
+            return _Message(command, self._dialect.encode(command))
+        except UnicodeEncodeError as error:
+            raise MuxError.of(
+                "invalid_message",
+                f"Half a surrogate pair ({error.object[error.start]!a}) cannot be written in UTF-8. "
+                "Send whole characters.",
+            ) from None
 
 
 @asynccontextmanager
@@ -264,8 +284,7 @@ async def open_link(
 
     Leaving the block stops all tasks; it does not wait for audio (see `Link.close`). Cancelling is safe.
     """
-    failure: BaseException | None = None
-    async with anyio.create_task_group() as tasks:
+    async with owned_tasks() as tasks:
         link = Link(
             transport,
             dialect,
@@ -275,15 +294,4 @@ async def open_link(
         )
         tasks.start_soon(link.read)
         tasks.start_soon(link.write)
-        try:
-            yield link
-        except BaseException as exc:
-            # Raised after the task group has ended, which would wrap it into a group.
-            failure = exc
-        tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-
-
-def _size(command: Command) -> int:
-    return len(command.text.encode(errors="surrogatepass")) if isinstance(command, Text) else 0
+        yield link

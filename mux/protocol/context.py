@@ -200,6 +200,7 @@ class Context:
         self._waiting.clear()
         self.unspoken_bytes = 0
         self.part.purge()
+        self._ending = False  # an end that waited behind speech is gone too; `_advance` gives another
         self.timeline.drop()
         if self._active is not None:
             self._effects.append(Stop(self.serial, self._active.number))
@@ -299,8 +300,7 @@ class Context:
             return ContextClosed(self.id, self.serial, self.reason, self.usage(), self.problem)
         if isinstance(item, Segment):
             self.timeline.characters_sent += len(item.text) - item.mapped
-            dry = self._active is None and not any(isinstance(x, Segment) for x in self._waiting)
-            return SegmentDone(self.id, self.serial, item.number, dry)
+            return SegmentDone(self.id, self.serial, item.number, dry=not self.busy)
         return cast(Event, item)
 
     def _pull_speech(self, now: float) -> Audio:

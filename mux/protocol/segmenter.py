@@ -88,7 +88,7 @@ class Segmenter:
         """Speak now up to the last good place, if enough text waits (`try_trigger_generation`)."""
         if len(self._buffer.strip()) < MIN_TRIGGER:
             return []
-        end = _good_place(self._buffer, len(self._buffer))
+        end = _good_place(self._buffer, _word_start(self._buffer, 0), len(self._buffer))
         taken, self._buffer = self._buffer[:end], self._buffer[end:]
         self._cuts += bool(taken)
         return _pieces(taken, "trigger")
@@ -108,82 +108,96 @@ class Segmenter:
 
     def _take_scheduled(self) -> list[Cut]:
         cuts: list[Cut] = []
+        at = 0
         while True:
             threshold = self.schedule[min(self._cuts, len(self.schedule) - 1)]
-            end, why = _scheduled_end(self._buffer, threshold)
+            end, why = _scheduled_end(self._buffer, at, threshold)
             if not end:
+                self._buffer = self._buffer[at:]
                 return cuts
-            cuts.append(Cut(self._buffer[:end], why, split=why == "length"))
-            self._buffer = self._buffer[end:]
+            cuts.append(Cut(self._buffer[at:end], why, split=why == "length"))
             self._cuts += 1
+            at = end
 
 
-def _scheduled_end(text: str, threshold: int) -> tuple[int, str]:
-    """Where the next segment ends, or 0 if it is not complete. Only text up to that end plays a part."""
-    lead = len(text) - len(text.lstrip())
-    window = lead + min(threshold, MAX_SEGMENT)
+def _scheduled_end(text: str, at: int, threshold: int) -> tuple[int, str]:
+    """Where the segment that begins at `at` ends, or 0 if it is not complete. A decision is made only when
+    all text that plays a part in it is there."""
+    start = _word_start(text, at)
+    window = start + min(threshold, MAX_SEGMENT)
     if len(text) < window:
         return 0, ""
-    if end := _good_place(text, window, lead):
+    if end := _good_place(text, start, window):
         return end, "schedule"
     # One long word so far: the first space after the window, or the greatest length, whichever comes first.
-    limit = lead + MAX_SEGMENT
+    limit = start + MAX_SEGMENT
     if space := _SPACE.search(text, window - 1, limit):
         return space.start() + 1, "schedule"
-    return (_hard_place(text, limit), "length") if len(text) >= limit else (0, "")
+    return (_hard_place(text, start, limit), "length") if len(text) > limit else (0, "")
 
 
 def _pieces(text: str, why: str) -> list[Cut]:
-    """Cut text that is to be spoken whole into segments of bearable length; nothing is lost."""
+    """Cut text that is to be spoken whole into segments of bearable length; nothing is lost, unless there is
+    nothing to say. White space is never a segment: it goes with the word that follows, or at the end with the
+    piece before it."""
     pieces: list[Cut] = []
     at = 0
-    while len(text) - at > MAX_SEGMENT:
-        window = text[at : at + MAX_SEGMENT + 1]
-        lead = len(window) - len(window.lstrip())
-        good = _good_place(window, MAX_SEGMENT, lead)
-        end = good or _hard_place(window, MAX_SEGMENT)
-        pieces.append(Cut(window[:end], why, split=not good))
-        at += end
-    pieces.append(Cut(text[at:], why))
-    return _without_blanks(pieces)
+    while len(text) > (limit := (start := _word_start(text, at)) + MAX_SEGMENT):
+        good = _good_place(text, start, limit)
+        end = good or _hard_place(text, start, limit)
+        pieces.append(Cut(text[at:end], why, split=not good))
+        at = end
+    if start < len(text):
+        pieces.append(Cut(text[at:], why))
+    elif pieces:
+        pieces[-1] = Cut(pieces[-1].text + text[at:], why)
+    return pieces
 
 
-def _without_blanks(pieces: list[Cut]) -> list[Cut]:
-    """White space is never a segment: it goes with the piece before it, or before the first word."""
-    joined: list[Cut] = []
-    for piece in pieces:
-        if joined and (not piece.text.strip() or not joined[-1].text.strip()):
-            piece = piece._replace(text=joined.pop().text + piece.text)
-        joined.append(piece)
-    return joined if joined[-1].text.strip() else []
+def _word_start(text: str, at: int) -> int:
+    """Where the first word at or after `at` begins."""
+    space = _SPACE.match(text, at)
+    return space.end() if space else at
 
 
-def _good_place(text: str, window: int, lead: int = 0) -> int:
-    """The last sentence end in the first `window` characters, else clause end, else space; 0 for none."""
-    ends = [m.end() for m in _SENTENCE.finditer(text, lead, window) if _ends_sentence(text, window, m)]
+def _good_place(text: str, start: int, window: int) -> int:
+    """The last sentence end between `start` and `window`, else clause end, else space; 0 for none."""
+    ends = [
+        m.end() for m in _SENTENCE.finditer(text, start, window) if _ends_sentence(text, start, window, m)
+    ]
     if not ends:
-        ends = [m.end() for m in _CLAUSE.finditer(text, lead, window)]
+        ends = [m.end() for m in _CLAUSE.finditer(text, start, window)]
     if not ends:
-        ends = [m.end() for m in _SPACE.finditer(text, lead, window)]
+        ends = [m.end() for m in _SPACE.finditer(text, start, window)]
     return ends[-1] if ends else 0
 
 
-def _ends_sentence(text: str, window: int, match: re.Match[str]) -> bool:
+def _ends_sentence(text: str, start: int, window: int, match: re.Match[str]) -> bool:
     mark = match.group()
     if mark[0] in "\n。！？｡।॥":
         return True
     if match.end() < window and text[match.end()].islower():
         return False
     if mark[0] == "." and not mark.startswith(".."):
-        word = _LAST_WORD.search(text[max(0, match.start() - 20) : match.start()])
+        word = _LAST_WORD.search(text[max(start, match.start() - 20) : match.start()])
         if word and (len(word.group()) == 1 or word.group().lower() in _ABBREVIATIONS):
             return word.group().isdigit()
     return True
 
 
-def _hard_place(text: str, limit: int) -> int:
-    """A cut inside a word: not before a combining mark, a joiner or a variation selector."""
+def _hard_place(text: str, start: int, limit: int) -> int:
+    """A cut inside a word at or before `limit`, but not inside what is one character to a reader."""
     end = limit
-    while end > 1 and end < len(text) and (unicodedata.combining(text[end]) or text[end] in "\u200d\ufe0f"):
+    while end > start and _joined(text, end):
         end -= 1
-    return end if end > 1 else limit
+    return end if end > start else limit
+
+
+def _joined(text: str, at: int) -> bool:
+    """Whether the code points on both sides of `at` belong together: a mark, a joiner, a skin tone."""
+    after = text[at]
+    return (
+        unicodedata.category(after)[0] == "M"
+        or "\u200d" in text[at - 1 : at + 1]
+        or "\U0001f3fb" <= after <= "\U0001f3ff"
+    )

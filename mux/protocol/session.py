@@ -119,7 +119,7 @@ class Session:
         if report.problem is None and context.spoke_nothing(report.segment):
             report = SegmentEnded(report.serial, report.segment, _EMPTY)
         if report.problem is not None and context.state in (State.OPEN, State.DRAINING):
-            self._remember(context.id)
+            self._remember(context)
         context.handle(Input.SEGMENT_FAILED if report.problem else Input.SEGMENT_ENDED, now, report)
 
     def tick(self, now: float) -> None:
@@ -128,7 +128,7 @@ class Session:
             if context.deadline > now:
                 continue
             if context.state is State.OPEN:
-                self._remember(context.id)
+                self._remember(context)
                 context.problem = _idle(context.settings.inactivity_timeout or 0.0)
                 context.handle(Input.EXPIRE, now, Reason.TIMED_OUT)
             else:
@@ -136,6 +136,8 @@ class Session:
 
     def next_event(self, now: float) -> Event | None:
         """The next thing to send, or None if nothing waits."""
+        if self.closed:
+            return None
         if self._notices:
             return self._notices.popleft()
         part = self._outbox.next()
@@ -147,7 +149,7 @@ class Session:
             else:
                 self._outbox.queue(part)
             return event
-        if self._end is not None and not self._contexts and not self.closed:
+        if self._end is not None and not self._contexts:
             self.closed = True
             return self._end
         return None
@@ -240,15 +242,16 @@ class Session:
             self._begin(id, settings, now)
             return
         merged = inherit(context.settings, self._clamped(settings, id))
-        if merged != context.settings and context.begun:
-            self._fail(context, _changed(context.settings, merged), now)
-            return
         if merged != context.settings:
+            problem = _changed(context.settings, merged) if context.begun else self._unspeakable(merged)
+            if problem is not None:
+                self._fail(context, problem, now)
+                return
             context.apply(merged, now)
         context.handle(Input.KEEP_ALIVE, now)
 
     def _close(self, command: Close, now: float) -> None:
-        self._dead_ids.pop(command.context, None)
+        self._dead_ids.pop(self._key(command.context), None)
         context = self._latest.get(command.context)
         if context is None:
             return
@@ -295,7 +298,7 @@ class Session:
         An id that the server itself has ended stays silent until its `Close`: half an utterance must not
         start.
         """
-        if id in self._dead_ids:
+        if self._key(id) in self._dead_ids:
             return None
         settings = inherit(self._settings, self._clamped(settings, id))
         problem = problem or self._admission(id, settings)
@@ -324,12 +327,13 @@ class Session:
         """Why this context may not be opened now."""
         if self._refusal is not None:
             return self._refusal
-        if len(id.encode(errors="surrogatepass")) > self.limits.id_bytes:
+        size = len(id.encode(errors="surrogatepass"))
+        if size > self.limits.id_bytes:
             return _problem(
                 "invalid_message",
                 f"A context id has at most {self.limits.id_bytes} bytes; use a shorter one.",
                 self.limits.id_bytes,
-                len(id),
+                size,
             )
         open_ids = [c.id for c in self._contexts.values() if c.state is State.OPEN]
         if len(open_ids) >= self.limits.contexts:
@@ -351,9 +355,11 @@ class Session:
                 observed=draining,
                 retry_after_ms=500,
             )
-        if reason := self._check_voice(settings.voice, settings.language):
-            return Problem(code="unknown_voice", message=reason)
-        return None
+        return self._unspeakable(settings)
+
+    def _unspeakable(self, settings: ContextSettings) -> Problem | None:
+        reason = self._check_voice(settings.voice, settings.language)
+        return Problem(code="unknown_voice", message=reason) if reason else None
 
     def _clamped(self, settings: ContextSettings, id: str | None = None) -> ContextSettings:
         """Bring the timeout into its range and say so."""
@@ -369,15 +375,23 @@ class Session:
 
     def _fail(self, context: Context, problem: Problem, now: float) -> None:
         """End one context with an error; its id stays dead until the client closes it."""
-        self._remember(context.id)
+        self._remember(context)
         context.problem = problem
         context.handle(Input.FAIL, now, Reason.FAILED)
 
-    def _remember(self, id: str) -> None:
-        self._dead_ids[id] = None
-        self._dead_ids.move_to_end(id)
+    def _remember(self, context: Context) -> None:
+        """Keep a context's id dead, unless its client has closed it already and will not do so again."""
+        if context.close_requested:
+            return
+        key = self._key(context.id)
+        self._dead_ids[key] = None
+        self._dead_ids.move_to_end(key)
         if len(self._dead_ids) > self.limits.remembered_ids:
             self._dead_ids.popitem(last=False)
+
+    def _key(self, id: str) -> str:
+        """An id as it is remembered: one that is too long takes no more room, and equals none that is not."""
+        return id[: self.limits.id_bytes + 1]
 
     def _forget(self, context: Context) -> None:
         del self._contexts[context.serial]

@@ -82,7 +82,7 @@ class ElevenLabsClient:
         try:
             frame = _decode(data)
             return self._received(frame)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError, binascii.Error) as error:
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:  # base64 and UTF-8: ValueError
             cause = f"The server sent a frame that is not of this protocol ({type(error).__name__})."
             return [SocketError(Problem(code="upstream_error", message=cause))]
 
@@ -99,10 +99,7 @@ class ElevenLabsClient:
             alignment = _alignment(frame.alignment) if frame.alignment else None
             received.append(AudioFrame(context, binascii.a2b_base64(frame.audio), alignment))
         if frame.isFinal:
-            extras = _decode_extras(frame.mux) if bytes(frame.mux) not in (b"", b"null") else None
-            reason = Reason(extras.reason) if extras else Reason.COMPLETED
-            usage = extras.usage if extras else Usage()
-            received.append(ContextClosed(context, 0, reason, usage))
+            received.append(_closed(context, frame.mux))
         return received
 
 
@@ -122,6 +119,15 @@ def _alignment(wire: WireAlignment) -> Alignment | None:
     starts = tuple(wire.charStartTimesMs)
     ends = tuple(s + d for s, d in zip(starts, wire.charDurationsMs, strict=True))
     return Alignment("".join(wire.chars), starts, ends, origin=0)
+
+
+def _closed(context: str, mux: msgspec.Raw) -> ContextClosed:
+    """An end is an end, even when what another version adds to it cannot be understood."""
+    try:
+        extras = _decode_extras(mux)
+        return ContextClosed(context, 0, Reason(extras.reason), extras.usage)
+    except (msgspec.DecodeError, ValueError):
+        return ContextClosed(context, 0, Reason.COMPLETED, Usage())
 
 
 def _problem(frame: _Frame) -> Problem:

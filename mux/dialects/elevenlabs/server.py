@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,9 +40,9 @@ from mux.protocol.voice import SCHEDULE_RANGE, ContextSettings, voice_settings
 
 __all__ = ["ElevenLabsServer"]
 
-UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
-"""All that msgspec raises for bytes of a peer: RecursionError on deep nesting, UnicodeDecodeError on bad
-UTF-8."""
+UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
+"""All that msgspec raises for what a peer sends: RecursionError on deep nesting, UnicodeError on bad UTF-8
+or half a surrogate pair."""
 
 _MOST_SCHEDULE = 50
 _NOTHING = ContextSettings()
@@ -76,6 +77,7 @@ class ElevenLabsServer:
     def decode(self, data: str | bytes) -> list[Decoded]:
         try:
             message = _decode_message(data)
+            settings = _settings(message)
         except UNREADABLE as error:
             return [_unreadable(data, error)]
         commands: list[Decoded] = []
@@ -83,16 +85,17 @@ class ElevenLabsServer:
             commands.append(Credentials(key))
         if message.close_socket:
             return [*commands, CloseSocket()]
-        id = message.context_id or message.context_id_camel
-        settings = _settings(message)
+        id = message.context_id or message.context_id_camel or None
         if isinstance(settings, Problem):
             return [*commands, Invalid(settings, id)]
         text = message.text
         if id is None:
-            if text is not None and not text.strip() and not message.flush:
-                # A context-less init sets up the connection; a context-less "" or " " is a keepalive.
-                said = Configure(settings) if settings != _NOTHING else KeepAlive()
-                return [*commands, said]
+            if text is not None and not text.strip():
+                if not message.flush:
+                    # A context-less init sets up the connection; a context-less "" or " " is a keepalive.
+                    said = Configure(settings) if settings != _NOTHING else KeepAlive()
+                    return [*commands, said]
+                text = None  # the default context opens only for something to say
             id = DEFAULT_CONTEXT
         if text:
             if settings != _NOTHING:
@@ -181,12 +184,19 @@ def _settings(message: ClientMessage) -> ContextSettings | Problem:
     schedule = _schedule(message.chunk_length_schedule if given is None else given)
     if isinstance(schedule, Problem):
         return schedule
+    timeout = message.inactivity_timeout
+    if timeout is not None and math.isnan(timeout):  # it came as a string
+        return Problem(
+            code="invalid_setting",
+            message="inactivity_timeout must be a number of seconds. Correct it or leave it out.",
+            observed="nan",
+        )
     return ContextSettings(
-        voice=message.voice_id,
-        language=message.language_code,
+        voice=message.voice_id or None,
+        language=message.language_code or None,
         voice_settings=voice or None,
         chunk_length_schedule=schedule,
-        inactivity_timeout=message.inactivity_timeout,
+        inactivity_timeout=timeout,
     )
 
 
