@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from mux.errors import Problem
 from mux.protocol.context import Context
 from mux.protocol.limits import Limits
-from mux.protocol.messages import Effect, Reason, SegmentEnded, Spoken
+from mux.protocol.messages import Effect, Reason, SegmentEnded, Spoken, Text
 from mux.protocol.outbox import Outbox
 from mux.protocol.table import TABLE, Action, Input, State
 from mux.protocol.voice import ContextSettings
 
 PROBLEM = Problem(code="engine_failed", message="The engine broke.")
 VALUES: dict[Input, Any] = {
-    Input.TEXT: "Hello there.",
+    Input.TEXT: Text("a", "Hello there."),
     Input.CLOSE: Reason.COMPLETED,
     Input.CLOSE_AGAIN: Reason.CANCELLED,
     Input.CANCEL: Reason.CANCELLED,
@@ -43,9 +43,7 @@ def make_context() -> tuple[Context, list[Effect], Outbox[Context]]:
     effects: list[Effect] = []
     outbox: Outbox[Context] = Outbox()
     settings = ContextSettings(auto_mode=True)
-    context = Context(
-        "a", 1, settings, limits=Limits(), effects=effects, outbox=outbox, held=False, now=0.0
-    )
+    context = Context("a", 1, settings, limits=Limits(), effects=effects, outbox=outbox, held=False, now=0.0)
     return context, effects, outbox
 
 

@@ -24,6 +24,7 @@ from mux.protocol.messages import (
     Speak,
     Spoken,
     Stop,
+    Text,
     Usage,
 )
 from mux.protocol.outbox import Outbox, Part, Speech
@@ -43,6 +44,7 @@ class Segment(msgspec.Struct):
     why: str
     accepted: float
     split: bool
+    voice: str | None
     mapped: int = 0
     """Characters that the engine has given times for."""
     samples: int = 0
@@ -101,6 +103,8 @@ class Context:
         self._synthesised = 0
         self._sample_rate = 1
         self._segmenter = Segmenter(DEFAULT_SCHEDULE)
+        self._speaker: str | None = None
+        """Who says the text that comes now; None: the context's voice."""
         self.apply(settings, now)
 
     def apply(self, settings: ContextSettings, now: float) -> None:
@@ -161,8 +165,13 @@ class Context:
 
     # --- actions ---------------------------------------------------------------------------------
 
-    def take_text(self, now: float, text: str) -> None:
+    def take_text(self, now: float, command: Text) -> None:
         self._touched = now
+        text = command.text
+        if command.voice is not None and command.voice != self._speaker:
+            # Somebody else speaks: what the one before has left is a segment of its own.
+            self._queue(self._segmenter.flush("voice"), now)
+            self._speaker = command.voice
         before = len(self._segmenter.waiting)
         cuts = self._segmenter.add(text)
         kept = sum(len(cut.text) for cut in cuts) + len(self._segmenter.waiting) - before
@@ -209,7 +218,10 @@ class Context:
         if segment := self._count(report):
             text = segment.text[segment.mapped - len(report.starts) : segment.mapped]
             ends = segment.mapped == len(segment.text) and not text[-1:].isspace() and not segment.split
-            self.timeline.add(segment.number, text, report.starts, len(report.pcm) // 2, breaks=ends)
+            samples = len(report.pcm) // 2
+            self.timeline.add(
+                segment.number, text, report.starts, samples, breaks=ends, spelled=report.spelled
+            )
             if report.pcm:
                 self.part.push(Speech(segment.number, report.pcm, report.sample_rate))
 
@@ -243,7 +255,7 @@ class Context:
     def _queue(self, cuts: list[Cut], now: float) -> None:
         for cut in cuts:
             self._segments += 1
-            self._waiting.append(Segment(self._segments, cut.text, cut.why, now, cut.split))
+            self._waiting.append(Segment(self._segments, cut.text, cut.why, now, cut.split, self._speaker))
 
     def _count(self, report: Spoken) -> Segment | None:
         """Add a report to the usage; returns its segment, or None if that is not being spoken."""
@@ -282,9 +294,9 @@ class Context:
         self._active = segment
         self.unspoken_bytes -= _size(segment.text)
         self.part.push(SegmentStarted(self.id, self.serial, segment.number, segment.text, segment.why))
-        settings = self.settings
+        voice = segment.voice or self.settings.voice
         self._effects.append(
-            Speak(self.serial, segment.number, segment.text, settings.voice, settings.language, self._voice)
+            Speak(self.serial, segment.number, segment.text, voice, self.settings.language, self._voice)
         )
 
     # --- pulling ---------------------------------------------------------------------------------

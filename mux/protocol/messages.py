@@ -37,11 +37,13 @@ class Open(msgspec.Struct, frozen=True):
 
 class Text(msgspec.Struct, frozen=True):
     """More text for `context`, which is opened by it where need be. `trigger` asks to speak now if enough
-    text is waiting (`try_trigger_generation`)."""
+    text is waiting (`try_trigger_generation`). `voice` is who says it (None: whoever spoke last), for
+    contexts in which several voices talk."""
 
     context: str
     text: str
     trigger: bool = False
+    voice: str | None = None
 
 
 class Flush(msgspec.Struct, frozen=True):
@@ -105,12 +107,21 @@ Effect: TypeAlias = Speak | Stop
 # --- reports: engine side to core --------------------------------------------------------------------
 
 
+class SpelledOut(msgspec.Struct, frozen=True):
+    """What was really said in a chunk, where that differs from the text as it was sent ("five dollars" for
+    "$5"): its characters, and the sample of the chunk at which each begins."""
+
+    text: str
+    starts: tuple[int, ...]
+
+
 class Spoken(msgspec.Struct, frozen=True):
     """Speech of one segment, in order. `pcm` is mono s16le at `sample_rate`.
 
     `starts` maps the segment's next `len(starts)` characters (code points), in order, each to the sample of
     this chunk at which it begins; starts never decrease; a character lasts until the next start, the last
-    one until the end of the chunk. So all characters of a chunk lie wholly inside it.
+    one until the end of the chunk. So all characters of a chunk lie wholly inside it. `spelled` follows the
+    same rules; a segment has it in all its chunks or in none.
     """
 
     serial: int
@@ -118,6 +129,7 @@ class Spoken(msgspec.Struct, frozen=True):
     pcm: bytes
     sample_rate: int
     starts: tuple[int, ...] = ()
+    spelled: SpelledOut | None = None
 
 
 class SegmentEnded(msgspec.Struct, frozen=True):
@@ -161,7 +173,8 @@ class Alignment(msgspec.Struct, frozen=True):
 
     `starts` and `ends` are as long as `text`. `origin` is where the previous slice ended, so that
     `starts[i] - origin` are times relative to it. `breaks` says that the last character ends a segment
-    without white space, though what follows is another word.
+    without white space, though what follows is another word. `spelled` is what was really said, where that
+    differs from the text; `text` may be empty then.
     """
 
     text: str
@@ -169,6 +182,7 @@ class Alignment(msgspec.Struct, frozen=True):
     ends: tuple[int, ...]
     origin: int
     breaks: bool = False
+    spelled: Alignment | None = None
 
 
 class ContextOpened(msgspec.Struct, frozen=True):

@@ -227,12 +227,15 @@ class Session:
         context = self._accepting(command.context) or self._begin(command.context, ContextSettings(), now)
         if context is None:
             return
+        if command.voice and (reason := self._check_voice(command.voice, context.settings.language)):
+            self._fail(context, Problem(code="unknown_voice", message=reason), now)
+            return
         size = len(command.text.encode(errors="surrogatepass"))
         unspoken = size + sum(other.unspoken_bytes for other in self._contexts.values())
         if unspoken > self.limits.unspoken_bytes:
             self._fail(context, self._too_much_text(unspoken), now)
             return
-        context.handle(Input.TEXT, now, command.text)
+        context.handle(Input.TEXT, now, command)
         if command.trigger:
             context.trigger(now)
 

@@ -314,6 +314,16 @@ def test_the_timer_starts_after_the_last_audio_was_sent(bench: Any) -> None:
     assert bench.session.next_deadline() == 210.0
 
 
+def test_or_after_the_engine_was_done_if_that_is_later(bench: Any) -> None:
+    bench.send(Open("a", IDLE), Text("a", "Hi"), Flush("a"))
+    bench.now = 100.0
+    bench.chunk(bench.owed[0])
+    bench.pull()
+    bench.now = 150.0
+    bench.end(bench.owed[0])
+    assert bench.session.next_deadline() == 160.0
+
+
 def test_an_idle_context_whose_last_words_fail_has_failed(bench: Any) -> None:
     bench.send(Open("a", IDLE), Text("a", "Hi"))
     bench.tick(10.0)

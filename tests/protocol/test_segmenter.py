@@ -151,6 +151,8 @@ def test_marks_without_end_are_cut_all_the_same() -> None:
         "x" * (MAX_SEGMENT + 1),
         "one  two   three\n\n four.  " * 20,
         "Mr. A. Smith met Mrs. B. " * 10,
+        "Donaudampfschifffahrtsgesellschaft   und   so   weiter",
+        "(" * (MAX_SEGMENT - 1) + "a. And then, so it goes on and on and on",
     ],
 )
 def test_segments_do_not_depend_on_how_tokens_were_cut(text: str) -> None:

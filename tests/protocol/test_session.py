@@ -22,10 +22,14 @@ from mux.protocol.messages import (
     KeepAlive,
     Open,
     Reason,
+    SegmentEnded,
     SessionClosed,
+    Speak,
+    Spoken,
     Text,
     Warning,
 )
+from mux.protocol.session import Session
 from mux.protocol.voice import ContextSettings
 
 BROKEN = Problem(code="engine_failed", message="The engine broke.")
@@ -204,6 +208,14 @@ def test_an_ended_context_gives_its_text_allowance_back(make_bench: Callable[...
         assert bench.session.live_contexts == 0
 
 
+def test_white_space_that_is_never_spoken_takes_no_allowance(make_bench: Callable[..., Bench]) -> None:
+    bench = make_bench(Limits(unspoken_bytes=10))
+    bench.say("a", "Hi.")
+    bench.send(Text("b", "Hi."), Flush("b"), Text("b", " " * 10), Close("b"))
+    bench.send(Text("c", "x" * 10))
+    assert codes(bench.pull()) == []
+
+
 def test_an_engine_that_speaks_without_end_loses_its_context(make_bench: Callable[..., Bench]) -> None:
     bench = make_bench(Limits(audio_bytes=1000))
     bench.say("a", "Hello.")
@@ -358,3 +370,26 @@ def test_a_late_report_never_reaches_the_next_context_of_its_id(bench: Bench, of
     bench.send(Close("a"))
     assert codes(bench.pull()) == [("a", None)]
     assert bench.session.due(old.serial) == math.inf
+
+
+def test_several_voices_may_talk_in_one_context() -> None:
+    session = Session(ContextSettings(voice="narrator"))
+    session.receive(Text("a", "Once upon a time. "), 0)
+    session.receive(Text("a", "I am hungry. ", voice="wolf"), 0)
+    session.receive(Text("a", "Very hungry. ", voice="wolf"), 0)
+    session.receive(Text("a", "Oh. ", voice="girl"), 0)
+    session.receive(Close("a"), 0)
+    said = []
+    while effects := session.take_effects():
+        (speak,) = effects
+        assert isinstance(speak, Speak)
+        said.append((speak.voice, speak.text))
+        session.report(Spoken(speak.serial, speak.segment, bytes(200), 1000), 0)
+        session.report(SegmentEnded(speak.serial, speak.segment), 0)
+        while session.next_event(0):
+            pass
+    assert said == [
+        ("narrator", "Once upon a time. "),
+        ("wolf", "I am hungry. Very hungry. "),
+        ("girl", "Oh. "),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mux.protocol.messages import Alignment
+from mux.protocol.messages import SpelledOut
 from mux.protocol.timeline import Timeline
 
 RATE = 1000
@@ -78,3 +79,33 @@ def test_counts_what_was_generated_and_sent_also_after_a_drop() -> None:
     timeline.drop()
     assert (timeline.generated, timeline.sent, timeline.characters_sent) == (200, 100, 2)
     assert timeline.take(1, 100, RATE) is None
+
+
+def test_what_was_really_said_has_a_track_of_its_own() -> None:
+    timeline = Timeline()
+    timeline.add(1, "$5 ", (0, 50, 90), 100, spelled=SpelledOut("five dollars ", tuple(range(0, 91, 7))[:13]))
+    first = timeline.take(1, 50, 1000)
+    second = timeline.take(1, 50, 1000)
+    assert first is not None
+    assert second is not None
+    assert first.text + second.text == "$5 "
+    assert first.spelled is not None
+    assert second.spelled is not None
+    assert first.spelled.text + second.spelled.text == "five dollars "
+    assert second.spelled.origin == first.spelled.ends[-1]
+    timeline.add(2, "ok", (0, 5), 10)
+    plain = timeline.take(2, 10, 1000)
+    assert plain is not None
+    assert plain.spelled is None
+    assert plain.origin == 100
+
+
+def test_a_frame_inside_a_spelled_out_word_has_no_text() -> None:
+    timeline = Timeline()
+    timeline.add(1, "$", (0,), 100, spelled=SpelledOut("dollar", (0, 20, 40, 60, 80, 90)))
+    assert timeline.take(1, 50, 1000) is not None
+    rest = timeline.take(1, 50, 1000)
+    assert rest is not None
+    assert rest.text == ""
+    assert rest.spelled is not None
+    assert rest.spelled.text == "lar"
