@@ -81,6 +81,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     unflushed_close: Annotated[Literal["speak", "discard"], Meta(description="speak or discard")] = "speak"
     """What becomes of text that was never flushed when its context is closed."""
 
+    final_after_flush: Annotated[
+        Literal["auto_mode", "always", "never"], Meta(description="auto_mode, always or never")
+    ] = "auto_mode"
+    """When `stream-input` says `isFinal` after a flush that was spoken, and not only at the end."""
+
+    profile: Annotated[
+        Literal["mux", "elevenlabs-strict"], Meta(description="mux or elevenlabs-strict")
+    ] = "mux"
+    """`elevenlabs-strict` is as harsh as the vendor, for people who test their clients."""
+
     max_sockets: Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")] = (
         1000
     )

@@ -68,6 +68,11 @@ ERRORS: dict[str, ErrorRow] = {
     "unsupported_language": _row(_CONTEXT, 400, elevenlabs="language_not_supported"),
     "unsupported_format": _row(_HANDSHAKE, 400, elevenlabs="output_format_not_allowed"),
     "invalid_parameter": _row(_HANDSHAKE, 400, elevenlabs="invalid_parameters"),
+    "unprocessable": _row(_HANDSHAKE, 422, elevenlabs="unprocessable_entity"),
+    "model_not_found": _row(_HANDSHAKE, 400, elevenlabs="model_not_found"),
+    "unsupported_model": _row(_HANDSHAKE, 400, elevenlabs="unsupported_model"),
+    "text_too_long": _row(_HANDSHAKE, 400, elevenlabs="max_character_limit_exceeded"),
+    "voice_not_found": _row(_HANDSHAKE, 404, elevenlabs="voice_not_found"),
     # time
     "input_timeout": _row(_CONTEXT, 408, retryable=True, elevenlabs="input_timeout_exceeded"),
     "authentication_timeout": _row(_SOCKET, 401, elevenlabs="authentication_required"),
@@ -106,6 +111,8 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     observed: float | str | None = None
     retry_after_ms: int | None = None
     allowed: tuple[str, ...] | None = None
+    param: str | None = None
+    """The request's parameter that is to blame."""
 
     @property
     def row(self) -> ErrorRow:

@@ -33,6 +33,8 @@ _HELP = {
     "strict_voices": "Refuse unknown voice ids instead of giving each a stable local voice.",
     "drain_timeout": "Seconds that running speech may go on after SIGTERM.",
     "unflushed_close": "What becomes of text that was not flushed when its context is closed.",
+    "final_after_flush": "When stream-input says isFinal after a flush, and not only at the end.",
+    "profile": "elevenlabs-strict is as harsh as the vendor, for people who test their clients.",
     "max_sockets": "Sockets that may be open.",
     "espeak_library": "The espeak-ng library to load.",
     "authentication_timeout": "Seconds that a socket may take to send its key.",

@@ -34,15 +34,20 @@ Decoded: TypeAlias = Command | Credentials
 class ServerDialect(Protocol):
     """One socket's wire, spoken by a server. Holds no state of contexts."""
 
+    @property
+    def single(self) -> bool:
+        """Whether the socket carries one context and ends with it."""
+        ...
+
     def decode(self, data: str | bytes) -> list[Decoded]:
         """What a client's message asks for, in order. Never raises: what cannot be read is `Invalid`."""
         ...
 
-    def audio(self, context: str, payload: bytes, slices: Sequence[Alignment]) -> str:
-        """A frame of converted audio, with the characters that begin in it."""
+    def audio(self, context: str, payload: bytes, slices: Sequence[Alignment]) -> str | bytes:
+        """A frame of converted audio, with the characters that begin in it; empty where none is due yet."""
         ...
 
-    def event(self, event: Event) -> list[str]:
+    def event(self, event: Event) -> Sequence[str | bytes]:
         """The frames for any other event; none where the wire has no word for it."""
         ...
 

@@ -35,7 +35,7 @@ class MemoryTransport(BaseTransport):
         self._peer: MemoryTransport = peer or MemoryTransport(unread_bytes, max_message, self)
         self._unread_bytes = unread_bytes
         self._max_message = max_message
-        self._inbox: deque[tuple[str, int]] = deque()
+        self._inbox: deque[tuple[str | bytes, int]] = deque()
         self._unread = 0
         self._ended: Ending | None = None
         """How the connection ended for this end; what it noticed of it is `closed`."""
@@ -53,8 +53,8 @@ class MemoryTransport(BaseTransport):
         """Fall silent for ever: this end reads no byte and answers no ping and no close frame any more."""
         self._hung = True
 
-    async def _send(self, message: str) -> None:
-        size = len(message.encode())
+    async def _send(self, message: str | bytes) -> None:
+        size = len(message.encode() if isinstance(message, str) else message)
         async with self._sending:
             while self._ended is None and self._peer._unread > self._unread_bytes:
                 await self._changed.wait()
@@ -62,7 +62,7 @@ class MemoryTransport(BaseTransport):
                 raise Disconnected(self._ended)
             self._peer._deliver(message, size)
 
-    async def _receive(self) -> str:
+    async def _receive(self) -> str | bytes:
         await anyio.lowlevel.checkpoint()
         while not self._inbox or self._hung:
             if self._ended is not None:
@@ -92,7 +92,7 @@ class MemoryTransport(BaseTransport):
     async def _abort(self) -> None:
         self.cut()
 
-    def _deliver(self, message: str, size: int) -> None:
+    def _deliver(self, message: str | bytes, size: int) -> None:
         if size > self._max_message:
             reason = f"a message of {size} bytes exceeds the limit of {self._max_message}"
             self._end(Ending(1009, reason, received=True, local=True))

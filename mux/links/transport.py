@@ -71,8 +71,8 @@ class Transport(Protocol):
     def closed(self) -> Ending | None:
         """How the connection ended; None as long as nobody noticed an end."""
 
-    async def send(self, message: str) -> None:
-        """Send one text message; waits while the peer does not read.
+    async def send(self, message: str | bytes) -> None:
+        """Send one message, text or binary; waits while the peer does not read.
 
         Raises `Disconnected`. Whether a cancelled send arrives is not known, and half a frame may be on the
         wire: it breaks the transport, which then only receives, until it is closed.
@@ -101,7 +101,7 @@ class BaseTransport(ABC):
         self._closing: anyio.Event | None = None
         """There once `aclose` was called, set when it is done."""
 
-    async def send(self, message: str) -> None:
+    async def send(self, message: str | bytes) -> None:
         """See `Transport.send`."""
         if self._closing is not None:
             await self._closing.wait()
@@ -169,7 +169,7 @@ class BaseTransport(ABC):
         return Disconnected(self.closed)
 
     @abstractmethod
-    async def _send(self, message: str) -> None:
+    async def _send(self, message: str | bytes) -> None:
         """Raises `Disconnected`."""
 
     @abstractmethod

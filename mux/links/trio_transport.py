@@ -98,7 +98,7 @@ class TrioTransport(BaseTransport):
         self._reader = reader
         self._too_big = f"Exceeded maximum message size: {max_message} bytes"
 
-    async def _send(self, message: str) -> None:
+    async def _send(self, message: str | bytes) -> None:
         try:
             await self._connection.send_message(message)
         except (ConnectionClosed, wsproto.utilities.LocalProtocolError):

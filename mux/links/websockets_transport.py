@@ -69,7 +69,7 @@ class WebsocketsTransport(BaseTransport):
         super().__init__()
         self._connection = connection
 
-    async def _send(self, message: str) -> None:
+    async def _send(self, message: str | bytes) -> None:
         try:
             await self._connection.send(message)
         except ConnectionClosed as exc:

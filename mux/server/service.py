@@ -4,7 +4,7 @@ and how the process winds down."""
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import anyio
@@ -23,6 +23,7 @@ from mux.protocol.session import Session
 from mux.protocol.voice import ContextSettings
 from mux.server.auth import KeyRing
 from mux.server.socket import ServerSocket
+from mux.server.tokens import Tokens
 from mux.tasks import owned_tasks
 
 __all__ = ["Service", "new_session_id", "start_service"]
@@ -49,7 +50,10 @@ class Service:
         self.settings = settings
         self.keys = KeyRing(settings.api_keys)
         self.limits = Limits(discard_unflushed=settings.unflushed_close == "discard")
+        self.tokens = Tokens(anyio.current_time)
         self.draining = False
+        self.characters = 0
+        """Accepted since the start, in contexts that have ended."""
         self._scheduler = scheduler
         self._sockets: set[ServerSocket] = set()
         self._emptied = anyio.Event()
@@ -86,12 +90,20 @@ class Service:
         output: AudioFormat,
         *,
         authenticated: bool,
+        normalize: bool = True,
+        on_closed: Callable[[ContextClosed], None] = lambda closed: None,
     ) -> None:
         """Serve one accepted socket until it ends. Cancelling drops it at once.
 
         A bug in its handling closes this socket with 1011 and is logged; no other socket notices.
         """
         bound = log.bind(session=session_id)
+
+        def closed(event: ContextClosed) -> None:
+            self.characters += event.usage.characters_accepted
+            _log_end(bound, event)
+            on_closed(event)
+
         session = Session(settings, limits=self.limits, check_voice=self.engine.check, id=session_id)
         socket = ServerSocket(
             transport,
@@ -101,7 +113,8 @@ class Service:
             output,
             keys=self.keys,
             authentication_seconds=None if authenticated else self.settings.authentication_timeout,
-            on_closed=lambda closed: _log_end(bound, closed),
+            on_closed=closed,
+            normalize=normalize,
         )
         bound.info("socket_opened", format=output.token)
         self._sockets.add(socket)

@@ -12,20 +12,16 @@ from collections.abc import Callable
 
 import anyio
 
-from mux.audio.converter import Converter
 from mux.audio.formats import AudioFormat
 from mux.dialects.base import Credentials, ServerDialect
 from mux.engines.base import Chunk, Job
 from mux.engines.scheduler import Outcome, Scheduler, Ticket
-from mux.errors import Problem
+from mux.errors import Problem, close_reason
 from mux.links.transport import Disconnected, Transport
 from mux.log import get_logger
 from mux.protocol.messages import (
-    Alignment,
-    Audio,
     ContextClosed,
     Event,
-    SegmentDone,
     SegmentEnded,
     SessionClosed,
     Speak,
@@ -33,6 +29,7 @@ from mux.protocol.messages import (
 )
 from mux.protocol.session import Session
 from mux.server.auth import KeyRing
+from mux.server.sounding import Sounding
 
 __all__ = ["ServerSocket"]
 
@@ -42,14 +39,6 @@ SEND_SECONDS = 20.0
 """How long one frame may take to leave; a client that reads slower is cut off as `slow_consumer`."""
 CUT_OFF_SECONDS = 1.0
 """How long closing such a client's socket may take."""
-
-
-class _Sound:
-    """The conversion of one context's speech; slices wait here until the encoder gives bytes for them."""
-
-    def __init__(self, sample_rate: int, target: AudioFormat) -> None:
-        self.converter = Converter(sample_rate, target)
-        self.slices: list[Alignment] = []
 
 
 class ServerSocket:
@@ -72,17 +61,18 @@ class ServerSocket:
         keys: KeyRing,
         authentication_seconds: float | None = None,
         on_closed: Callable[[ContextClosed], None] = lambda closed: None,
+        normalize: bool = True,
     ) -> None:
         self.session = session
         self._transport = transport
         self._dialect = dialect
         self._scheduler = scheduler
-        self._output = output
+        self._sounding = Sounding(dialect, output)
         self._keys = keys
         self._authentication_seconds = authentication_seconds
         self._on_closed = on_closed
+        self._normalize = normalize
         self._tickets: dict[tuple[int, int], Ticket] = {}
-        self._sounds: dict[int, _Sound] = {}
         self._to_send = anyio.Event()
         self._sent = anyio.Event()
         self._rearm = anyio.Event()
@@ -229,7 +219,7 @@ class ServerSocket:
             self._settle(event)
             if not self._connected:
                 continue
-            for frame in self._frames(event):
+            for frame in self._sounding.frames(event):
                 if not await self._send(frame):
                     break
             self._sent.set()
@@ -238,28 +228,7 @@ class ServerSocket:
                 await self._transport.aclose(event.code, event.reason)
                 return
 
-    def _frames(self, event: Event) -> list[str]:
-        """Convert at the last moment: what is dropped before was never paid for."""
-        if isinstance(event, Audio):
-            sound = self._sounds.get(event.serial)
-            if sound is None:
-                sound = self._sounds[event.serial] = _Sound(event.sample_rate, self._output)
-            if event.alignment is not None:
-                sound.slices.append(event.alignment)
-            return self._sounding(event.context, sound, sound.converter.convert(event.pcm))
-        if isinstance(event, SegmentDone) and event.dry and (sound := self._sounds.get(event.serial)):
-            return self._sounding(event.context, sound, sound.converter.convert(b"", last=True), last=True)
-        if isinstance(event, ContextClosed):
-            self._sounds.pop(event.serial, None)
-        return self._dialect.event(event)
-
-    def _sounding(self, context: str, sound: _Sound, payload: bytes, last: bool = False) -> list[str]:
-        if not payload and not (last and sound.slices):
-            return []
-        slices, sound.slices = sound.slices, []
-        return [self._dialect.audio(context, payload, slices)]
-
-    async def _send(self, frame: str) -> bool:
+    async def _send(self, frame: str | bytes) -> bool:
         """Send one frame under a deadline; False if the client is gone or does not read."""
         with anyio.move_on_after(SEND_SECONDS) as deadline:
             try:
@@ -276,5 +245,11 @@ class ServerSocket:
         return False
 
     def _settle(self, event: Event) -> None:
+        """Account for an end; a socket that carries a single context ends with it."""
         if isinstance(event, ContextClosed):
             self._on_closed(event)
+            if self._dialect.single:
+                code, reason = (
+                    (event.problem.row.close, event.problem.message) if event.problem else (1000, "")
+                )
+                self.session.finish(SessionClosed(code, close_reason(reason)), anyio.current_time())

@@ -15,12 +15,15 @@ __all__ = ["Parameters", "parse_parameters"]
 DEFAULT_FORMAT = "mp3_44100_128"
 DEFAULT_TIMEOUT = 20.0
 
-_KEY_NAMES = ("xi-api-key", "xi_api_key", "api_key", "authorization", "single_use_token")
-_ACCEPTED = frozenset(
-    {"model_id", "enable_ssml_parsing", "enable_logging", "apply_text_normalization", "seed"}
-    | {"apply_language_text_normalization", "optimize_streaming_latency"}
-)
-"""Known to the vendor, without effect here."""
+_KEY_NAMES = ("xi-api-key", "xi_api_key", "api_key", "authorization")
+_ACCEPTED = {
+    "enable_ssml_parsing": "flag",
+    "enable_logging": "flag",
+    "apply_language_text_normalization": "flag",
+    "seed": "0 to 4294967295",
+    "optimize_streaming_latency": "0 to 4",
+}
+"""Known to the vendor, checked as it does, without effect here."""
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +34,10 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     sync_alignment: bool = False
     hello: bool = False
     key: str | None = None
+    token: str | None = None
+    """A single-use token."""
+    model: str | None = None
+    normalize: bool = True
     unknown: tuple[str, ...] = ()
 
 
@@ -58,9 +65,14 @@ def parse_parameters(voice: str, query: Mapping[str, str]) -> Parameters:
         output_format=take("output_format", _text, DEFAULT_FORMAT),
         sync_alignment=take("sync_alignment", _flag, False),
         hello=take("mux_hello", _flag, False),
+        token=take("single_use_token", _text, None),
+        model=take("model_id", _text, None),
+        normalize=take("apply_text_normalization", _normalization, True),
         key=next((given[name] for name in _KEY_NAMES if name in given), None),
     )
-    unknown = given.keys() - _ACCEPTED - set(_KEY_NAMES)
+    for name, kind in _ACCEPTED.items():
+        take(name, _flag if kind == "flag" else _whole_number(kind), None)
+    unknown = given.keys() - set(_KEY_NAMES)
     return msgspec.structs.replace(parameters, unknown=tuple(sorted(unknown)))
 
 
@@ -73,6 +85,23 @@ def _flag(name: str, value: str) -> bool:
     if flag is None:
         raise _invalid(name, "true or false", value)
     return flag
+
+
+def _normalization(name: str, value: str) -> bool:
+    if value not in ("auto", "on", "off"):
+        raise _invalid(name, "auto, on or off", value)
+    return value != "off"
+
+
+def _whole_number(allowed: str) -> Callable[[str, str], int]:
+    low, high = map(int, allowed.split(" to "))
+
+    def read(name: str, value: str) -> int:
+        if value.isascii() and value.isdigit() and low <= int(value) <= high:
+            return int(value)
+        raise _invalid(name, f"a whole number from {allowed}", value)
+
+    return read
 
 
 def _seconds(name: str, value: str) -> float:
@@ -91,4 +120,5 @@ def _invalid(name: str, allowed: str, value: str) -> MuxError:
         f"The parameter {name} must be {allowed}, received {value[:40]!r}. Correct it or leave it out.",
         limit=allowed,
         observed=value[:40],
+        param=name,
     )

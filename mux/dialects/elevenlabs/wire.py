@@ -62,7 +62,7 @@ class ServerFrame(msgspec.Struct, kw_only=True):
     isFinal: bool | None = None
     normalizedAlignment: msgspec.Raw | None = None
     alignment: msgspec.Raw | None = None
-    contextId: str | None = None
+    contextId: str | msgspec.UnsetType = msgspec.UNSET
     mux: Extras | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -86,7 +86,7 @@ class ErrorFrame(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     message: str
     error: str
     code: int
-    contextId: str | None = None
+    contextId: str | msgspec.UnsetType = msgspec.UNSET
     mux: Facts | None = None
 
 
@@ -94,4 +94,4 @@ class WarningFrame(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True
     """Something that ended nobody. Never an `error` key: that would end a LiveKit stream."""
 
     warning: Facts
-    contextId: str | None = None
+    contextId: str | msgspec.UnsetType = msgspec.UNSET

@@ -1,0 +1,75 @@
+"""What is checked before anybody is let in: origin, key, model, format, voice."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from starlette.requests import HTTPConnection
+
+from mux.audio.formats import AudioFormat, parse_format
+from mux.dialects.elevenlabs import Parameters, check_model, parse_parameters
+from mux.errors import MuxError
+from mux.log import get_logger
+from mux.server.auth import KeyRing, check_origin, key_in_headers
+from mux.server.service import Service
+
+__all__ = ["Admission", "admit", "check_caller"]
+
+log = get_logger("mux.door")
+
+Endpoint = Literal["socket", "http", "dialogue"]
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """What an admitted caller asked for. `authenticated` is False if its first message must bring the key."""
+
+    parameters: Parameters
+    output: AudioFormat
+    authenticated: bool
+
+
+def admit(connection: HTTPConnection, service: Service, endpoint: Endpoint) -> Admission:
+    """Check everything that a handshake or a request's head tells.
+
+    Raises:
+        MuxError: the refusal.
+    """
+    service.admit()
+    parameters = parse_parameters(connection.path_params.get("voice_id", ""), connection.query_params)
+    authenticated = check_caller(connection, service, parameters)
+    check_model(parameters.model, endpoint)
+    output = parse_format(parameters.output_format)
+    settings = parameters.settings
+    if reason := service.engine.check(settings.voice, None):
+        raise MuxError.of("unknown_voice", reason)
+    if reason := service.engine.check(settings.voice, settings.language):
+        raise MuxError.of("unsupported_language", reason, param="language_code")
+    if parameters.unknown:
+        log.info("unknown_parameters_ignored", names=parameters.unknown)
+    return Admission(parameters, output, authenticated)
+
+
+def check_caller(
+    connection: HTTPConnection, service: Service, parameters: Parameters, *, required: bool = False
+) -> bool:
+    """Check the origin and the key; returns whether a key has been seen, or none is needed.
+
+    Args:
+        required: refuse a caller without one, who has no later chance to bring it.
+
+    Raises:
+        MuxError: `origin_refused`, `invalid_api_key` or `authentication_required`.
+    """
+    headers = connection.headers
+    check_origin(headers.get("origin"), headers.get("host"), service.settings.allowed_origins)
+    if parameters.token is not None:
+        if not service.tokens.redeem(parameters.token):
+            raise MuxError.of("invalid_api_key", "This single-use token was used before, or is not known.")
+        return True
+    key = key_in_headers(headers) or parameters.key
+    if key is not None and (problem := service.keys.check(key)):
+        raise MuxError(problem)
+    if key is None and required and not service.keys.open:
+        raise MuxError(KeyRing.missing())
+    return key is not None or service.keys.open

@@ -1,0 +1,164 @@
+"""`POST /v1/text-to-speech/...`: speech as the answer to a request.
+
+A request is a socket that carries one context: it goes through the same session, scheduler and conversion, so
+limits, draining, usage and cancellation are the same. A client that hangs up stops its engine.
+"""
+
+from __future__ import annotations
+
+import anyio
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive, Scope, Send
+
+from mux.dialects.elevenlabs import SpeechAnswer, check_model, parse_request
+from mux.errors import MuxError, Problem
+from mux.links.transport import Disconnected, Ending
+from mux.protocol.messages import ContextClosed
+from mux.server.door import admit, check_caller
+from mux.server.refusals import error_response
+from mux.server.service import Service, new_session_id
+
+__all__ = ["Speech"]
+
+BODY_SECONDS = 10.0
+"""How long a request's body may take to arrive."""
+
+
+class Speech:
+    """One of the four endpoints, as an ASGI application.
+
+    Args:
+        timed: JSON with characters and times instead of bare audio.
+        whole: one body at the end, instead of pieces as they come.
+    """
+
+    def __init__(self, service: Service, *, timed: bool, whole: bool) -> None:
+        self._service = service
+        self._timed = timed
+        self._whole = whole
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        request_id = new_session_id()
+        try:
+            admission = admit(request, self._service, "http")
+            check_caller(request, self._service, admission.parameters, required=True)
+            answer = await self._answer(request)
+        except ClientDisconnect:
+            return
+        except MuxError as error:
+            await error_response(error.problem, request_id)(scope, receive, send)
+            return
+        characters = len(answer.request.text)
+        content_type = "application/json" if self._timed else admission.output.content_type
+        transport = _HttpBody(receive, send, content_type, self._whole, self._headers(request_id, characters))
+        await self._service.serve_socket(
+            transport,
+            request_id,
+            answer,
+            admission.parameters.settings,
+            admission.output,
+            authenticated=True,
+            normalize=answer.request.apply_text_normalization != "off",
+            on_closed=transport.ended,
+        )
+        if transport.problem is not None and not transport.started:
+            await error_response(transport.problem, request_id)(scope, receive, send)
+
+    async def _answer(self, request: Request) -> SpeechAnswer:
+        with anyio.move_on_after(BODY_SECONDS) as patience:
+            body = await _read(request, 4 * self._service.limits.unspoken_bytes)
+        if patience.cancelled_caught:
+            raise MuxError.of("unprocessable", f"The body did not come within {BODY_SECONDS:g} s.")
+        wanted = parse_request(body)
+        check_model(wanted.model_id, "http")
+        size, most = len(wanted.text.encode(errors="surrogatepass")), self._service.limits.unspoken_bytes
+        if size > most:
+            raise MuxError.of(
+                "text_too_long",
+                f"The text has {size} bytes; at most {most} may be spoken in one request.",
+                limit=most,
+            )
+        return SpeechAnswer(wanted, timed=self._timed, whole=self._whole)
+
+    def _headers(self, request_id: str, characters: int) -> dict[str, str]:
+        """What the vendor's clients log."""
+        return {
+            "request-id": request_id,
+            "history-item-id": request_id,
+            "x-trace-id": request_id,
+            "character-cost": str(characters),
+            "current-concurrent-requests": str(self._service.contexts + 1),
+            "maximum-concurrent-requests": str(self._service.settings.max_sockets),
+        }
+
+
+async def _read(request: Request, most: int) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > most:
+            raise MuxError.of("text_too_long", f"The body has more than {most} bytes.", limit=most)
+    return bytes(body)
+
+
+class _HttpBody:
+    """The answer's body as a `Transport`: a message sent is a piece of it, closing is its end."""
+
+    def __init__(
+        self, receive: Receive, send: Send, content_type: str, whole: bool, headers: dict[str, str]
+    ) -> None:
+        self.closed: Ending | None = None
+        self.started = False
+        self.problem: Problem | None = None
+        self._receive = receive
+        self._send = send
+        self._whole = whole
+        self._headers = {"content-type": content_type, **headers}
+        self._asked = False
+        self._began = anyio.current_time()
+
+    def ended(self, closed: ContextClosed) -> None:
+        """How the one context ended."""
+        self.problem = closed.problem
+
+    async def receive(self) -> str | bytes:
+        """The request, once; then nothing until the client hangs up."""
+        if not self._asked:
+            self._asked = True
+            return b""
+        while self.closed is None:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.closed = Ending(1006)
+        raise Disconnected(self.closed)
+
+    async def send(self, message: str | bytes) -> None:
+        if self.closed is not None:
+            raise Disconnected(self.closed)
+        data = message.encode() if isinstance(message, str) else message
+        try:
+            if not self.started:
+                self.started = True
+                await self._send(self._start(len(data) if self._whole else None))
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        except OSError:
+            self.closed = Ending(1006)
+            raise Disconnected(self.closed) from None
+        # An ASGI server may take everything without a pause; others want to speak too.
+        await anyio.lowlevel.checkpoint()
+
+    async def aclose(self, code: int = 1000, reason: str = "") -> None:
+        if self.closed is not None:
+            return
+        self.closed = Ending(code, reason, local=True)
+        if self.started and self.problem is None:
+            await self._send({"type": "http.response.body", "body": b""})
+
+    def _start(self, length: int | None) -> dict[str, object]:
+        waited = round((anyio.current_time() - self._began) * 1000)
+        headers = {**self._headers, "tts-latency-ms": str(waited)}
+        if length is not None:
+            headers["content-length"] = str(length)
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        return {"type": "http.response.start", "status": 200, "headers": raw}
