@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Limits"]
+__all__ = ["STRICT", "Limits"]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,3 +33,22 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Cancelled and refused contexts whose end the client has not read; above it, reading pauses."""
     discard_unflushed: bool = False
     """On close, drop text that was never flushed instead of speaking it."""
+    fatal: frozenset[str] = frozenset()
+    """Codes of failures that end the whole socket instead of one context."""
+    slots_until_end: bool = False
+    """A closed context keeps its slot until it has ended, and a flush opens one."""
+    idle_socket_ends: bool = False
+    """A socket without contexts ends when its inactivity timeout is over."""
+
+
+STRICT = Limits(
+    contexts=5,
+    discard_unflushed=True,
+    fatal=frozenset(
+        {"too_many_contexts", "settings_changed", "input_timeout", "invalid_setting", "invalid_message"}
+        | {"unreadable_message", "unknown_voice"}
+    ),
+    slots_until_end=True,
+    idle_socket_ends=True,
+)
+"""As harsh as ElevenLabs is: for people who test their clients."""

@@ -8,11 +8,13 @@ until it gives None. Pulling is what counts as sent. Nothing that a peer sends m
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 
 from mux.errors import Problem, close_reason
+from mux.protocol import problems
 from mux.protocol.context import Context
+from mux.protocol.dead_ids import DeadIds
 from mux.protocol.limits import Limits
 from mux.protocol.messages import (
     Close,
@@ -41,7 +43,6 @@ from mux.protocol.voice import INACTIVITY_RANGE, ContextSettings, inherit
 __all__ = ["Session"]
 
 VoiceCheck = Callable[[str | None, str | None], str | None]
-"""(voice, language) -> why they cannot be spoken, or None. `Engine.check` is one."""
 
 
 class Session:
@@ -49,7 +50,7 @@ class Session:
 
     Args:
         settings: what every context inherits (the URL's parameters).
-        check_voice: refuses a voice or language when a context opens.
+        check_voice: (voice, language) -> why they cannot be spoken, or None; `Engine.check` is one.
         id: the session's id, for logs and error frames.
     """
 
@@ -70,7 +71,7 @@ class Session:
         """What is said for the whole socket; bounded by `backlog`."""
         self._contexts: dict[int, Context] = {}
         self._latest: dict[str, Context] = {}
-        self._dead_ids: OrderedDict[str, None] = OrderedDict()
+        self._dead_ids = DeadIds(self.limits.remembered_ids, self.limits.id_bytes)
         """Ids that the server ended; their late messages are ignored until their `Close`."""
         self._serials = 0
         self._invalid_messages = 0
@@ -80,6 +81,8 @@ class Session:
         """What to close the socket with, once every context has ended."""
         self.closed = False
         """`SessionClosed` was pulled."""
+        self._heard = math.inf
+        """When the client last said anything."""
         self._settings = self._clamped(settings)
 
     # --- the four ways in --------------------------------------------------------------------------
@@ -88,12 +91,15 @@ class Session:
         """Do what the client asks; after the socket's end, nothing."""
         if self.closed:
             return
+        self._heard = now
         match command:
             case Text():
                 self._text(command, now)
             case Open(context, settings):
                 self._open(context, settings, now)
             case Flush(context):
+                if self.limits.slots_until_end and self._accepting(context) is None:
+                    self._begin(context, ContextSettings(), now)
                 self._give(context, Input.FLUSH, now)
             case Close():
                 self._close(command, now)
@@ -114,25 +120,31 @@ class Session:
         if isinstance(report, Spoken):
             context.handle(Input.SPOKEN, now, report)
             if context.part.waiting_bytes > self.limits.audio_bytes:
-                self._fail(context, self._too_much_audio(), now)
+                self._fail(context, problems.too_much_audio(self.limits), now)
             return
         if report.problem is None and context.spoke_nothing(report.segment):
-            report = SegmentEnded(report.serial, report.segment, _EMPTY)
+            report = SegmentEnded(report.serial, report.segment, problems.EMPTY)
         if report.problem is not None and context.state in (State.OPEN, State.DRAINING):
             self._remember(context)
         context.handle(Input.SEGMENT_FAILED if report.problem else Input.SEGMENT_ENDED, now, report)
 
     def tick(self, now: float) -> None:
         """Do what is due: end idle contexts, stop waiting for engines that were told to stop."""
+        if self._idle_deadline() <= now:
+            self.fail(problems.idle(self._settings.inactivity_timeout), now)
         for context in list(self._contexts.values()):
             if context.deadline > now:
                 continue
-            if context.state is State.OPEN:
-                self._remember(context)
-                context.problem = _idle(context.settings.inactivity_timeout or 0.0)
-                context.handle(Input.EXPIRE, now, Reason.TIMED_OUT)
-            else:
+            if context.state is not State.OPEN:
                 context.handle(Input.STOP_OVERDUE, now)
+                continue
+            problem = problems.idle(context.settings.inactivity_timeout)
+            if problem.code in self.limits.fatal:
+                self.fail(problem, now)
+                return
+            self._remember(context)
+            context.problem = problem
+            context.handle(Input.EXPIRE, now, Reason.TIMED_OUT)
 
     def next_event(self, now: float) -> Event | None:
         """The next thing to send, or None if nothing waits."""
@@ -164,7 +176,8 @@ class Session:
 
     def next_deadline(self) -> float:
         """When `tick` must be called next; infinity for never."""
-        return min((context.deadline for context in self._contexts.values()), default=math.inf)
+        deadlines = [context.deadline for context in self._contexts.values()]
+        return min(deadlines, default=self._idle_deadline())
 
     def due(self, serial: int) -> float:
         """When this context's listener runs out of audio: the engine side serves the earliest first."""
@@ -184,7 +197,7 @@ class Session:
 
     @property
     def live_contexts(self) -> int:
-        """How many contexts have not ended yet."""
+        """How many have not ended yet."""
         return len(self._contexts)
 
     def warn(self, problem: Problem) -> None:
@@ -199,7 +212,7 @@ class Session:
 
     def finish(self, end: SessionClosed, now: float) -> None:
         """Let every context say what it has, then close the socket with `end`."""
-        self._refusal = self._refusal or _CLOSING
+        self._refusal = self._refusal or problems.CLOSING
         self._end = self._end or end
         for context in list(self._contexts.values()):
             context.handle(Input.CLOSE, now, Reason.COMPLETED)
@@ -216,7 +229,7 @@ class Session:
     def disconnect(self, now: float) -> None:
         """The client is gone: end every context at once. Pull the events all the same, to settle usage."""
         self._notices.clear()
-        self._refusal = _CLOSING
+        self._refusal = problems.CLOSING
         for context in list(self._contexts.values()):
             context.handle(Input.CANCEL, now, Reason.SOCKET_CLOSED)
             context.handle(Input.STOP_OVERDUE, now)
@@ -233,7 +246,7 @@ class Session:
         size = len(command.text.encode(errors="surrogatepass"))
         unspoken = size + sum(other.unspoken_bytes for other in self._contexts.values())
         if unspoken > self.limits.unspoken_bytes:
-            self._fail(context, self._too_much_text(unspoken), now)
+            self._fail(context, problems.too_much_text(unspoken, self.limits), now)
             return
         context.handle(Input.TEXT, now, command)
         if command.trigger:
@@ -246,7 +259,8 @@ class Session:
             return
         merged = inherit(context.settings, self._clamped(settings, id))
         if merged != context.settings:
-            problem = _changed(context.settings, merged) if context.begun else self._unspeakable(merged)
+            changed = problems.settings_changed(context.settings, merged)
+            problem = changed if context.begun else self._unspeakable(merged)
             if problem is not None:
                 self._fail(context, problem, now)
                 return
@@ -254,7 +268,7 @@ class Session:
         context.handle(Input.KEEP_ALIVE, now)
 
     def _close(self, command: Close, now: float) -> None:
-        self._dead_ids.pop(self._key(command.context), None)
+        self._dead_ids.discard(command.context)
         context = self._latest.get(command.context)
         if context is None:
             return
@@ -282,8 +296,10 @@ class Session:
                 self._begin(command.context, ContextSettings(), now, command.problem)
             return
         self._invalid_messages += 1
-        if self._invalid_messages > self.limits.invalid_messages:
-            self.fail(self._too_many_invalid(), now)
+        if command.problem.code in self.limits.fatal:
+            self.fail(command.problem, now)
+        elif self._invalid_messages > self.limits.invalid_messages:
+            self.fail(problems.too_many_invalid(self.limits), now)
         else:
             self.warn(command.problem)
 
@@ -301,7 +317,7 @@ class Session:
         An id that the server itself has ended stays silent until its `Close`: half an utterance must not
         start.
         """
-        if self._key(id) in self._dead_ids:
+        if id in self._dead_ids:
             return None
         settings = inherit(self._settings, self._clamped(settings, id))
         problem = problem or self._admission(id, settings)
@@ -332,32 +348,14 @@ class Session:
             return self._refusal
         size = len(id.encode(errors="surrogatepass"))
         if size > self.limits.id_bytes:
-            return _problem(
-                "invalid_message",
-                f"A context id has at most {self.limits.id_bytes} bytes; use a shorter one.",
-                self.limits.id_bytes,
-                size,
-            )
-        open_ids = [c.id for c in self._contexts.values() if c.state is State.OPEN]
+            return problems.id_too_long(size, self.limits)
+        counted = (State.OPEN, State.DRAINING) if self.limits.slots_until_end else (State.OPEN,)
+        open_ids = tuple(c.id for c in self._contexts.values() if c.state in counted)
         if len(open_ids) >= self.limits.contexts:
-            return Problem(
-                code="too_many_contexts",
-                message=f"All {self.limits.contexts} contexts of this socket are open. Close one "
-                "(its slot is free at once) or open another socket.",
-                limit=self.limits.contexts,
-                observed=len(open_ids) + 1,
-                allowed=tuple(open_ids),
-            )
+            return problems.too_many_contexts(open_ids, self.limits)
         draining = sum(c.state is State.DRAINING for c in self._contexts.values())
         if draining >= self.limits.draining:
-            return Problem(
-                code="busy",
-                message=f"{draining} closed contexts of this socket still speak. Wait until one has ended, "
-                "or cancel one.",
-                limit=self.limits.draining,
-                observed=draining,
-                retry_after_ms=500,
-            )
+            return problems.too_many_draining(draining, self.limits)
         return self._unspeakable(settings)
 
     def _unspeakable(self, settings: ContextSettings) -> Problem | None:
@@ -371,30 +369,23 @@ class Session:
         if timeout is None or low <= timeout <= high:
             return settings
         clamped = min(max(timeout, low), high)
-        message = f"inactivity_timeout is {clamped:g} s: {timeout:g} is not from {low:g} to {high:g}."
-        problem = _problem("setting_clamped", message, f"{low:g} to {high:g}", timeout)
+        problem = problems.timeout_clamped(timeout, clamped)
         self._notices.append(Warning(problem, id))
         return inherit(settings, ContextSettings(inactivity_timeout=clamped))
 
     def _fail(self, context: Context, problem: Problem, now: float) -> None:
         """End one context with an error; its id stays dead until the client closes it."""
+        if problem.code in self.limits.fatal:
+            self.fail(problem, now)
+            return
         self._remember(context)
         context.problem = problem
         context.handle(Input.FAIL, now, Reason.FAILED)
 
     def _remember(self, context: Context) -> None:
         """Keep a context's id dead, unless its client has closed it already and will not do so again."""
-        if context.close_requested:
-            return
-        key = self._key(context.id)
-        self._dead_ids[key] = None
-        self._dead_ids.move_to_end(key)
-        if len(self._dead_ids) > self.limits.remembered_ids:
-            self._dead_ids.popitem(last=False)
-
-    def _key(self, id: str) -> str:
-        """An id as it is remembered: one that is too long takes no more room, and equals none that is not."""
-        return id[: self.limits.id_bytes + 1]
+        if not context.close_requested:
+            self._dead_ids.add(context.id)
 
     def _forget(self, context: Context) -> None:
         del self._contexts[context.serial]
@@ -403,61 +394,9 @@ class Session:
         else:
             del self._latest[context.id]
 
-    # --- problems ----------------------------------------------------------------------------------
-
-    def _too_much_text(self, unspoken: int) -> Problem:
-        limit = self.limits.unspoken_bytes
-        return Problem(
-            code="busy",
-            message=f"{unspoken} bytes of text wait to be spoken on this socket, at most {limit} may. "
-            "Send text as it is spoken, or use another socket.",
-            limit=limit,
-            observed=unspoken,
-            retry_after_ms=1000,
-        )
-
-    def _too_much_audio(self) -> Problem:
-        return _problem(
-            "segment_too_long",
-            "One segment gave more audio than may wait for a client. Send shorter pieces of text.",
-            self.limits.audio_bytes,
-        )
-
-    def _too_many_invalid(self) -> Problem:
-        return _problem(
-            "too_many_invalid_messages",
-            f"More than {self.limits.invalid_messages} messages on this socket could not be read.",
-            self.limits.invalid_messages,
-            self._invalid_messages,
-        )
-
-
-def _problem(
-    code: str, message: str, limit: float | str | None = None, observed: float | str | None = None
-) -> Problem:
-    return Problem(code=code, message=message, limit=limit, observed=observed)
-
-
-_CLOSING = _problem("socket_closing", "This socket is closing; open a new one for a new context.")
-_EMPTY = _problem(
-    "empty_synthesis", "The engine gave no audio for this text. Send text that can be spoken in this voice."
-)
-
-
-def _idle(timeout: float) -> Problem:
-    # The vendor's sentence begins with these words, and clients look for them.
-    return Problem(
-        code="input_timeout",
-        message=f"Have not received a new text input within the timeout of {timeout:.1f} seconds. "
-        "Send text or a keepalive in time, or close the context when it is done.",
-        limit=timeout,
-    )
-
-
-def _changed(old: ContextSettings, new: ContextSettings) -> Problem:
-    changed = [name for name in old.__struct_fields__ if getattr(old, name) != getattr(new, name)]
-    return _problem(
-        "settings_changed",
-        f"{' and '.join(changed)} cannot change once a context has begun to speak. "
-        "Give settings in the context's first message, or use a new context.",
-    )
+    def _idle_deadline(self) -> float:
+        """When a socket without contexts has been silent for too long, where that ends it."""
+        timeout = self._settings.inactivity_timeout
+        if not self.limits.idle_socket_ends or self._contexts or self._end is not None or timeout is None:
+            return math.inf
+        return self._heard + timeout

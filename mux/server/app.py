@@ -17,16 +17,18 @@ from starlette.websockets import WebSocket
 from mux.server.catalogue import catalogue_routes
 from mux.server.refusals import error_response, not_found, refuse
 from mux.server.service import Service, new_session_id
-from mux.server.sockets import multi_stream_input, stream_input
+from mux.server.sockets import dialogue, multi_stream_input, stream_input
 from mux.server.speech import Speech
 
 __all__ = ["create_app"]
 
 SPEECH = "/v1/text-to-speech/{voice_id}"
+DIALOGUE = "/v1/text-to-dialogue"
 PATHS = {
     "GET /healthz": "200 while serving, 503 while draining",
     f"WebSocket {SPEECH}/multi-stream-input": "many contexts on one socket",
     f"WebSocket {SPEECH}/stream-input": "one context",
+    f"WebSocket {DIALOGUE}/[multi-]stream-input": "several voices in one context",
     f"POST {SPEECH}[/stream][/with-timestamps]": "speech as the answer to a request",
     "GET /v1/voices, /v2/voices, /v1/models, /v1/user": "what there is",
 }
@@ -51,6 +53,8 @@ def create_app(service: Service) -> ASGIApp:
             Route("/healthz", healthz),
             WebSocketRoute(f"{SPEECH}/multi-stream-input", multi_stream_input(service)),
             WebSocketRoute(f"{SPEECH}/stream-input", stream_input(service)),
+            WebSocketRoute(f"{DIALOGUE}/multi-stream-input", dialogue(service, single=False)),
+            WebSocketRoute(f"{DIALOGUE}/stream-input", dialogue(service, single=True)),
             *_speech_routes(service),
             *catalogue_routes(service),
             WebSocketRoute("/{path:path}", no_socket),

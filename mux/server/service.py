@@ -17,7 +17,7 @@ from mux.engines.scheduler import Scheduler
 from mux.errors import MuxError, Problem
 from mux.links.transport import Disconnected, Transport
 from mux.log import Logger, get_logger
-from mux.protocol.limits import Limits
+from mux.protocol.limits import STRICT, Limits
 from mux.protocol.messages import ContextClosed, SessionClosed
 from mux.protocol.session import Session
 from mux.protocol.voice import ContextSettings
@@ -49,7 +49,9 @@ class Service:
         self.engine = engine
         self.settings = settings
         self.keys = KeyRing(settings.api_keys)
-        self.limits = Limits(discard_unflushed=settings.unflushed_close == "discard")
+        self.strict = settings.profile == "elevenlabs-strict"
+        own = Limits(discard_unflushed=settings.unflushed_close == "discard")
+        self.limits = STRICT if self.strict else own
         self.tokens = Tokens(anyio.current_time)
         self.draining = False
         self.characters = 0

@@ -4,55 +4,79 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Literal
 
 from starlette.websockets import WebSocket
 
-from mux.dialects.elevenlabs import ElevenLabsServer, ElevenLabsStream, Parameters
-from mux.errors import MuxError
+from mux.dialects.elevenlabs import (
+    DIALOGUE_SCHEDULE,
+    ElevenLabsDialogue,
+    ElevenLabsServer,
+    ElevenLabsStream,
+    Parameters,
+)
+from mux.errors import MuxError, Problem
 from mux.links.transport import Disconnected
+from mux.protocol.voice import ContextSettings, inherit
 from mux.server.accepted import AcceptedSocket
 from mux.server.door import admit
 from mux.server.refusals import refuse
 from mux.server.service import Service, new_session_id
 
-__all__ = ["multi_stream_input", "stream_input"]
+__all__ = ["dialogue", "multi_stream_input", "stream_input"]
 
 Endpoint = Callable[[WebSocket], Awaitable[None]]
-Speaking = Callable[[Parameters, str], ElevenLabsServer | ElevenLabsStream]
+Dialect = ElevenLabsServer | ElevenLabsStream | ElevenLabsDialogue
+LATE = frozenset({"invalid_api_key", "unknown_voice", "model_not_found", "unsupported_format"})
+"""What the vendor tells only after it has accepted the socket; so does the strict profile."""
 
 
 def multi_stream_input(service: Service) -> Endpoint:
     """Many contexts on one socket."""
-    return _endpoint(
-        service,
-        lambda parameters, session_id: ElevenLabsServer(
-            sync_alignment=parameters.sync_alignment, session_id=session_id
-        ),
-    )
+
+    def dialect(parameters: Parameters, session_id: str) -> Dialect:
+        return ElevenLabsServer(sync_alignment=parameters.sync_alignment, session_id=session_id)
+
+    return _endpoint(service, "socket", dialect)
 
 
 def stream_input(service: Service) -> Endpoint:
     """One context, whose end is the socket's."""
 
-    def dialect(parameters: Parameters, session_id: str) -> ElevenLabsStream:
+    def dialect(parameters: Parameters, session_id: str) -> Dialect:
         wanted = service.settings.final_after_flush
+        auto_mode = bool(parameters.settings.auto_mode)
         return ElevenLabsStream(
             sync_alignment=parameters.sync_alignment,
             session_id=session_id,
-            final_after_flush=wanted == "always"
-            or (wanted == "auto_mode" and bool(parameters.settings.auto_mode)),
+            final_after_flush=wanted == "always" or (wanted == "auto_mode" and auto_mode),
         )
 
-    return _endpoint(service, dialect)
+    return _endpoint(service, "socket", dialect)
 
 
-def _endpoint(service: Service, speaking: Speaking) -> Endpoint:
+def dialogue(service: Service, *, single: bool) -> Endpoint:
+    """Contexts in which several voices talk; with `single` only one."""
+    return _endpoint(
+        service,
+        "dialogue",
+        lambda parameters, session_id: ElevenLabsDialogue(single=single, session_id=session_id),
+        ContextSettings(chunk_length_schedule=DIALOGUE_SCHEDULE),
+    )
+
+
+def _endpoint(
+    service: Service,
+    kind: Literal["socket", "dialogue"],
+    speaking: Callable[[Parameters, str], Dialect],
+    settings: ContextSettings = ContextSettings(),  # noqa: B008
+) -> Endpoint:
     async def serve(websocket: WebSocket) -> None:
         session_id = new_session_id()
         try:
-            admission = admit(websocket, service, "socket")
+            admission = admit(websocket, service, kind)
         except MuxError as error:
-            await refuse(websocket, error.problem, session_id)
+            await _turn_away(websocket, service, error.problem, session_id)
             return
         # `x-trace-id` is where the vendor's clients look for the id that support will ask for.
         await websocket.accept(headers=[(b"x-trace-id", session_id.encode())])
@@ -66,10 +90,21 @@ def _endpoint(service: Service, speaking: Speaking) -> Endpoint:
             transport,
             session_id,
             dialect,
-            parameters.settings,
+            inherit(parameters.settings, settings),
             admission.output,
             authenticated=admission.authenticated,
             normalize=parameters.normalize,
         )
 
     return serve
+
+
+async def _turn_away(websocket: WebSocket, service: Service, problem: Problem, session_id: str) -> None:
+    if not (service.strict and problem.code in LATE):
+        await refuse(websocket, problem, session_id)
+        return
+    await websocket.accept(headers=[(b"x-trace-id", session_id.encode())])
+    transport = AcceptedSocket(websocket)
+    with suppress(Disconnected):
+        await transport.send(ElevenLabsServer(session_id=session_id).error(problem))
+    await transport.aclose(1008, problem.message)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from mux.protocol.messages import Alignment
-from mux.protocol.messages import SpelledOut
+from mux.protocol.messages import Alignment, SpelledOut
 from mux.protocol.timeline import Timeline
 
 RATE = 1000

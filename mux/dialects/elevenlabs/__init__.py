@@ -5,6 +5,7 @@ fields, and one message may open a context, add text, flush it and close it.
 """
 
 from mux.dialects.elevenlabs.client import ElevenLabsClient
+from mux.dialects.elevenlabs.dialogue import DIALOGUE_SCHEDULE, ElevenLabsDialogue
 from mux.dialects.elevenlabs.models import MODELS, Model, check_model
 from mux.dialects.elevenlabs.parameters import Parameters, parse_parameters
 from mux.dialects.elevenlabs.server import ElevenLabsServer
@@ -12,8 +13,10 @@ from mux.dialects.elevenlabs.speech import SpeechAnswer, parse_request
 from mux.dialects.elevenlabs.stream import ElevenLabsStream
 
 __all__ = [
+    "DIALOGUE_SCHEDULE",
     "MODELS",
     "ElevenLabsClient",
+    "ElevenLabsDialogue",
     "ElevenLabsServer",
     "ElevenLabsStream",
     "Model",

@@ -18,7 +18,7 @@ from mux.errors import Problem
 from mux.protocol.limits import Limits
 from mux.protocol.messages import Alignment, ContextClosed, Event, SessionClosed, Warning
 
-__all__ = ["Writing"]
+__all__ = ["Writing", "aligned", "facts_of", "hello_frame"]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -57,21 +57,14 @@ class Writing:
 
     def hello(self, limits: Limits, timeout: float | None) -> str:
         """The opening frame for a client that asked for one (`mux_hello=true`)."""
-        facts = {
-            "session_id": self._session_id,
-            "contexts": limits.contexts,
-            "draining": limits.draining,
-            "unspoken_bytes": limits.unspoken_bytes,
-            "inactivity_timeout": timeout,
-        }
-        return _encode({"mux_hello": facts}).decode()
+        return hello_frame(self._session_id, limits, timeout)
 
     def event(self, event: Event) -> list[str]:
         match event:
             case ContextClosed():
                 return self.closed(event)
             case Warning(problem, context):
-                frame = WarningFrame(warning=_facts(problem, ""), contextId=self.name(context))
+                frame = WarningFrame(warning=facts_of(problem, ""), contextId=self.name(context))
                 return [_encode(frame).decode()]
             case SessionClosed(problem=Problem() as problem):
                 return [self.error(problem)]
@@ -96,29 +89,46 @@ class Writing:
             error=problem.row.elevenlabs,
             code=problem.row.close,
             contextId=self.name(context),
-            mux=_facts(problem, self._session_id),
+            mux=facts_of(problem, self._session_id),
         )
         return _encode(frame).decode()
 
     def _alignment(self, slices: Sequence[Alignment]) -> msgspec.Raw | None:
-        """The characters of some slices; None if there are none."""
-        slices = [piece for piece in slices if piece.text]
-        if not slices:
-            return None
-        origin = 0 if self._absolute else slices[0].origin
-        chars: list[str] = []
-        starts: list[int] = []
-        durations: list[int] = []
-        for piece in slices:
-            chars.extend(piece.text)
-            starts.extend([start - origin for start in piece.starts])
-            durations.extend([end - start for start, end in zip(piece.starts, piece.ends, strict=True)])
-            if piece.breaks:
-                # "A trailing ' ' is appended to each generation's text": Pipecat ends a word only there.
-                chars.append(" ")
-                starts.append(piece.ends[-1] - origin)
-                durations.append(0)
-        return msgspec.Raw(_encode(WireAlignment(chars, starts, durations)))
+        lists = aligned(slices, absolute=self._absolute)
+        return msgspec.Raw(_encode(WireAlignment(*lists))) if lists else None
+
+
+def aligned(slices: Sequence[Alignment], *, absolute: bool) -> tuple[list[str], list[int], list[int]] | None:
+    """Characters, starts and durations in ms, of some slices; None if they have no characters. Times count
+    from the context's start, or from the end of the slice before the first one."""
+    slices = [piece for piece in slices if piece.text]
+    if not slices:
+        return None
+    origin = 0 if absolute else slices[0].origin
+    chars: list[str] = []
+    starts: list[int] = []
+    durations: list[int] = []
+    for piece in slices:
+        chars.extend(piece.text)
+        starts.extend([start - origin for start in piece.starts])
+        durations.extend([end - start for start, end in zip(piece.starts, piece.ends, strict=True)])
+        if piece.breaks:
+            # "A trailing ' ' is appended to each generation's text": Pipecat ends a word only there.
+            chars.append(" ")
+            starts.append(piece.ends[-1] - origin)
+            durations.append(0)
+    return chars, starts, durations
+
+
+def hello_frame(session_id: str, limits: Limits, timeout: float | None) -> str:
+    facts = {
+        "session_id": session_id,
+        "contexts": limits.contexts,
+        "draining": limits.draining,
+        "unspoken_bytes": limits.unspoken_bytes,
+        "inactivity_timeout": timeout,
+    }
+    return _encode({"mux_hello": facts}).decode()
 
 
 def _differs(slices: Sequence[Alignment]) -> bool:
@@ -126,7 +136,8 @@ def _differs(slices: Sequence[Alignment]) -> bool:
     return any(piece.spelled is not None for piece in slices)
 
 
-def _facts(problem: Problem, session_id: str) -> Facts:
+def facts_of(problem: Problem, session_id: str) -> Facts:
+    """The machine-readable part of an error or (without a session id) of a warning."""
     return Facts(
         code=problem.code,
         message=None if session_id else problem.message,
