@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from mux.errors import close_reason
 from mux.links.transport import Disconnected, Ending
 
 __all__ = ["AcceptedSocket"]
@@ -44,7 +45,7 @@ class AcceptedSocket:
             return
         self.closed = Ending(code, reason, local=True)
         try:
-            await self._websocket.close(code, reason)
+            await self._websocket.close(code, close_reason(reason))
         except (WebSocketDisconnect, RuntimeError, OSError):
             # It was gone before it was told.
             return
