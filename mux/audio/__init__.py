@@ -1,1 +1,1 @@
-"""Format tokens, resampling, G.711, MP3, WAV files, and the loudspeaker."""
+"""Format tokens, resampling, G.711, MP3, Opus, WAV files, and the loudspeaker."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 import numpy as np
 import soxr
 
 from mux.audio.formats import AudioFormat
 from mux.audio.g711 import alaw_encode, ulaw_encode
 from mux.audio.mp3 import Mp3Encoder
+from mux.audio.opus import OpusEncoder
 from mux.audio.pcm import samples
+from mux.audio.riff import WavEncoder
 
 __all__ = ["Converter"]
 
@@ -18,14 +23,18 @@ class Converter:
 
     Resampling keeps its state between calls, so chunks join without a click, and output sample 0 is input
     sample 0: times need no shift. A stream of n samples becomes round(n * target rate / source rate)
-    samples, however it was cut. Up to 90 ms are held back until `last`; mp3 holds back up to 95 ms more.
+    samples, however it was cut. Up to 90 ms are held back until `last`; mp3 holds back up to 95 ms more, opus
+    26.5 ms, wav everything.
     """
 
     def __init__(self, source_rate: int, target: AudioFormat) -> None:
+        """Raises:
+        MuxError: `missing_dependency`: `target` is an opus format, and PyAV is not installed.
+        """
         self.source_rate = source_rate
         self.target = target
         self._resampler: soxr.ResampleStream | None = None
-        self._mp3 = Mp3Encoder(target) if target.codec == "mp3" else None
+        self._encoder = _encoder(target)
 
     def convert(self, pcm: bytes, last: bool = False) -> bytes:
         """Take the next `pcm`, give what is ready (it may be nothing). With `last`, give all that was held
@@ -35,14 +44,10 @@ class Converter:
             ValueError: `pcm` has an odd length.
         """
         resampled = self._resample(pcm, last)
-        if self._mp3 is not None:
-            frames = self._mp3.encode(resampled)
-            return frames + self._mp3.flush() if last else frames
-        if self.target.codec == "ulaw":
-            return ulaw_encode(resampled)
-        if self.target.codec == "alaw":
-            return alaw_encode(resampled)
-        return resampled
+        if self._encoder is None:
+            return resampled
+        encoded = self._encoder.encode(resampled)
+        return encoded + self._encoder.flush() if last else encoded
 
     def _resample(self, pcm: bytes, last: bool) -> bytes:
         chunk = samples(pcm)
@@ -60,3 +65,37 @@ class Converter:
             self._resampler = None
         rounded: bytes = np.rint(resampled).clip(-32768, 32767).astype("<i2").tobytes()
         return rounded
+
+
+class _Encoder(Protocol):
+    def encode(self, pcm: bytes) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+class _SampleBySample:
+    """A code without a memory."""
+
+    def __init__(self, encode: Callable[[bytes], bytes]) -> None:
+        self.encode = encode
+
+    def flush(self) -> bytes:
+        return b""
+
+
+def _encoder(target: AudioFormat) -> _Encoder | None:
+    """What makes bytes of `target` from PCM at its rate; None if they are that PCM."""
+    match target.codec:
+        case "pcm":
+            return None
+        case "ulaw":
+            return _SampleBySample(ulaw_encode)
+        case "alaw":
+            return _SampleBySample(alaw_encode)
+        case "mp3":
+            return Mp3Encoder(target)
+        case "opus":
+            assert target.bitrate_kbps is not None
+            return OpusEncoder(target.bitrate_kbps)
+        case "wav":
+            return WavEncoder(target.sample_rate)

@@ -15,9 +15,11 @@ QUALITY = 5
 class Mp3Encoder:
     """A stream of s16le in, a stream of MP3 frames out, at the format's own sample rate and bit rate.
 
-    LAME holds back 40 to 95 ms of audio until `flush`. It puts 1,105 samples of silence before each stream
-    and fills the last frame with silence, so a flush in mid-speech is heard as a gap of 38 ms (44,100 Hz) to
-    64 ms (22,050 Hz): flush only where there is nothing more to play.
+    LAME holds back 40 to 95 ms of audio until `flush`. A decoder gives 1,105 samples before the first of
+    ours, and silence to the end of the last frame; so a flush in mid-speech is heard as a gap of 27 to 51 ms
+    (44,100 Hz) or 51 to 77 ms (22,050 Hz): flush only where there is nothing more to play for now. No shorter
+    way was found: silence put in until everything is out takes 58 to 239 ms, and a new stream's first frame,
+    nearly all silence, carries bits of its second.
     """
 
     def __init__(self, format: AudioFormat) -> None:

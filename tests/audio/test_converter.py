@@ -99,7 +99,7 @@ def test_g711_is_the_resampled_stream_encoded(
     assert len(b"".join(coded)) == 1600
 
 
-@pytest.mark.parametrize("token", ["pcm_24000", "ulaw_8000", "mp3_44100_128"])
+@pytest.mark.parametrize("token", ["pcm_24000", "ulaw_8000", "mp3_44100_128", "wav_24000"])
 def test_after_last_a_new_stream_begins(token: str, tone: Callable[..., bytes]) -> None:
     converter = Converter(22050, FORMATS[token])
     pcm = tone(22050, 5000)
@@ -108,7 +108,9 @@ def test_after_last_a_new_stream_begins(token: str, tone: Callable[..., bytes]) 
     assert stream(converter, pcm, [1000, 1000]) == first
 
 
-@pytest.mark.parametrize("token", ["pcm_22050", "pcm_24000", "ulaw_8000", "mp3_44100_128"])
+@pytest.mark.parametrize(
+    "token", ["pcm_22050", "pcm_24000", "ulaw_8000", "mp3_44100_128", "opus_48000_64", "wav_24000"]
+)
 def test_a_stream_of_nothing_is_nothing(token: str) -> None:
     converter = Converter(22050, FORMATS[token])
     assert converter.convert(b"") == b""
@@ -116,7 +118,9 @@ def test_a_stream_of_nothing_is_nothing(token: str) -> None:
     assert converter.convert(b"", last=True) == b""
 
 
-@pytest.mark.parametrize("token", ["pcm_22050", "pcm_24000", "alaw_8000", "mp3_44100_128"])
+@pytest.mark.parametrize(
+    "token", ["pcm_22050", "pcm_24000", "alaw_8000", "mp3_44100_128", "opus_48000_64", "wav_22050"]
+)
 def test_half_a_sample_is_a_bug(token: str) -> None:
     with pytest.raises(ValueError, match="odd length"):
         Converter(22050, FORMATS[token]).convert(b"\x00" * 2205)
