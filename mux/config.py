@@ -24,6 +24,7 @@ OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "MUX_API_KEY"})
 
 Seconds = Annotated[float, Meta(ge=0.1, le=3600, description="seconds, from 0.1 to 3600")]
 ApiKey = Annotated[str, Meta(pattern=r"^\S+$")]
+PemFile = Annotated[str | None, Meta(min_length=1, description="the path of a PEM file")]
 Origin = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9+.-]*://[^/\s]+$")]
 
 
@@ -32,7 +33,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     a refused value is answered with.
 
     Raises:
-        MuxError: `invalid_config` when other machines could reach a server that asks for no key.
+        MuxError: `invalid_config` when other machines could reach a server that asks for no key, and when
+            the settings for TLS contradict each other.
     """
 
     host: Annotated[str, Meta(min_length=1, description="a name or IP address of this machine")] = "127.0.0.1"
@@ -102,7 +104,25 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     authentication_timeout: Seconds = 10.0
     """How long a socket without credentials may wait before it sends some."""
 
+    tls_cert: PemFile = None
+    """The server's certificate, then its intermediates. With it and `tls_key`, only https and wss are
+    spoken."""
+
+    tls_key: PemFile = None
+    """The private key of `tls_cert`, without a password."""
+
+    tls_self_signed: Annotated[bool, Meta(description="true or false")] = False
+    """Make a certificate for this run instead, for this machine and `host`; needs `ttsmux[tls]`."""
+
     def __post_init__(self) -> None:
+        if self.tls_self_signed and (self.tls_cert is not None or self.tls_key is not None):
+            _refuse(
+                "tls_self_signed makes a certificate, but tls_cert or tls_key gives one as well."
+                " Set either tls_self_signed, or tls_cert and tls_key."
+            )
+        if (self.tls_cert is None) != (self.tls_key is None):
+            there, lacking = ("tls_key", "tls_cert") if self.tls_cert is None else ("tls_cert", "tls_key")
+            _refuse(f"{there} is set, but {lacking} is not. Set both for TLS, or neither.")
         if not self.api_keys and not is_loopback(self.host):
             _refuse(
                 f"Listening on {self.host} lets other machines in, but no API key is set. Set api_keys"

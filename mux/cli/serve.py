@@ -17,6 +17,7 @@ from mux.server.listener import open_listener
 from mux.server.logs import configure_logging
 from mux.server.run import run_program, serve_until_signal
 from mux.server.service import Service, start_service
+from mux.server.tls import Tls, open_tls
 
 __all__ = ["command"]
 
@@ -38,6 +39,9 @@ _HELP = {
     "max_sockets": "Sockets that may be open.",
     "espeak_library": "The espeak-ng library to load.",
     "authentication_timeout": "Seconds that a socket may take to send its key.",
+    "tls_cert": "Speak TLS with the certificate in this PEM file.",
+    "tls_key": "The certificate's private key, a PEM file without a password.",
+    "tls_self_signed": "Speak TLS with a certificate made for this run; says which file clients must trust.",
 }
 
 
@@ -75,36 +79,44 @@ def command(config_file: Path | None, **flags: object) -> None:
     over the file."""
     settings = load_settings(flags, os.environ, config_file)
     configure_logging(settings.log_format, settings.log_level)
-    drained = run_program(lambda: _serve(settings), settings.backend)
+    with open_tls(settings) as tls:
+        drained = run_program(lambda: _serve(settings, tls), settings.backend)
     sys.exit(0 if drained else 1)
 
 
-async def _serve(settings: Settings) -> bool:
+async def _serve(settings: Settings, tls: Tls | None) -> bool:
     # The port is taken first: that it is in use should not be told after the engine's start.
     listener = open_listener(settings.host, settings.port)
     async with start_service(make_engine(settings), settings) as service:
-        _say_ready(service, settings, listener.getsockname()[1])
+        _say_ready(service, settings, listener.getsockname()[1], tls)
         return await serve_until_signal(
-            create_app(service), listener, service, drain_timeout=settings.drain_timeout
+            create_app(service),
+            listener,
+            service,
+            drain_timeout=settings.drain_timeout,
+            tls=tls.context if tls else None,
         )
 
 
-def _say_ready(service: Service, settings: Settings, port: int) -> None:
+def _say_ready(service: Service, settings: Settings, port: int, tls: Tls | None) -> None:
     """What a person needs to go on; printed once the first word has been spoken."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     base = f"{host}:{port}"
+    http, ws = ("https", "wss") if tls else ("http", "ws")
     limits = service.limits
     low, high = INACTIVITY_RANGE
     keys = "no API key is needed" if service.keys.open else f"{len(settings.api_keys)} API keys"
+    trust = [f"  trust     SSL_CERT_FILE={tls.trust}"] if tls and tls.trust else []
     for line in (
         f"mux is ready: engine {service.engine.name} ({settings.workers} workers), "
         f"backend {settings.backend}",
         f"  limits    {limits.contexts} contexts a socket, {settings.max_sockets} sockets, "
         f"inactivity {low:g} to {high:g} s; {keys}",
-        f'  LiveKit   base_url="http://{base}/v1"',
-        f'  Pipecat   url="ws://{base}"',
-        f'  mux       mux.connect("ws://{base}")',
-        f"  health    http://{base}/healthz",
+        f'  LiveKit   base_url="{http}://{base}/v1"',
+        f'  Pipecat   url="{ws}://{base}"',
+        f'  mux       mux.connect("{ws}://{base}")',
+        *trust,
+        f"  health    {http}://{base}/healthz",
     ):
         click.echo(line)
     sys.stdout.flush()

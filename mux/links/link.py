@@ -215,7 +215,7 @@ class Link:
                     if overflowed is not None:
                         self._cut_off(overflowed)
         except Disconnected as ending:
-            self._end(ending)
+            self.end(Problem(code="connection_lost", message=f"The socket has ended: {ending}"))
 
     async def write(self) -> None:
         """Send what is queued, one message at a time, until the socket ends."""
@@ -252,10 +252,10 @@ class Link:
         self.say_first(wire_id, Close(wire_id, immediate=True))
         self.give_up(wire_id, problem)
 
-    def _end(self, ending: Disconnected) -> None:
+    def end(self, problem: Problem) -> None:
+        """Nothing comes or goes any more: end every context. Only the first end counts."""
         if self._gone is None:
-            message = f"The socket has ended: {ending}"
-            self._gone = self.router.problem or Problem(code="connection_lost", message=message)
+            self._gone = self.router.problem or problem
             self.router.end_all(self._gone)
             self._closed.set()
             self._queued.set()
@@ -270,6 +270,9 @@ class Link:
                 f"Half a surrogate pair ({error.object[error.start]!a}) cannot be written in UTF-8. "
                 "Send whole characters.",
             ) from None
+
+
+_LEFT = Problem(code="closed_early", message="This side has left the socket; open another one.")
 
 
 @asynccontextmanager
@@ -294,4 +297,7 @@ async def open_link(
         )
         tasks.start_soon(link.read)
         tasks.start_soon(link.write)
-        yield link
+        try:
+            yield link
+        finally:
+            link.end(_LEFT)

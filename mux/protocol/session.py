@@ -186,7 +186,7 @@ class Session:
 
     @property
     def congested(self) -> bool:
-        """Whether the client leaves so many ends unread that nothing more may be read from it."""
+        """Whether so many ends are unread that nothing more may be read from the client."""
         most = self.limits.contexts + self.limits.draining + self.limits.backlog
         return len(self._contexts) > most or len(self._notices) > self.limits.backlog
 
@@ -197,7 +197,6 @@ class Session:
 
     @property
     def live_contexts(self) -> int:
-        """How many have not ended yet."""
         return len(self._contexts)
 
     def warn(self, problem: Problem) -> None:
@@ -205,15 +204,13 @@ class Session:
         self._notices.append(Warning(problem))
 
     def wind_down(self, problem: Problem, end: SessionClosed) -> None:
-        """From now on refuse new contexts with `problem`; running ones go on until their clients end them,
-        and after the last the socket is closed with `end`."""
+        """From now on refuse new contexts with `problem`, and after the last one close with `end`."""
         self._refusal = self._refusal or problem
         self._end = self._end or end
 
     def finish(self, end: SessionClosed, now: float) -> None:
         """Let every context say what it has, then close the socket with `end`."""
-        self._refusal = self._refusal or problems.CLOSING
-        self._end = self._end or end
+        self.wind_down(problems.CLOSING, end)
         for context in list(self._contexts.values()):
             context.handle(Input.CLOSE, now, Reason.COMPLETED)
 
@@ -223,6 +220,7 @@ class Session:
         self._end = SessionClosed(problem.row.close, close_reason(problem.message), problem)
         for context in list(self._contexts.values()):
             if context.state in (State.OPEN, State.DRAINING):
+                self._remember(context)
                 context.problem = problem
             context.handle(Input.CANCEL, now, Reason.SOCKET_CLOSED)
 

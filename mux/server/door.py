@@ -29,8 +29,11 @@ class Admission(msgspec.Struct, frozen=True):
     authenticated: bool
 
 
-def admit(connection: HTTPConnection, service: Service, endpoint: Endpoint) -> Admission:
-    """Check everything that a handshake or a request's head tells.
+def admit(
+    connection: HTTPConnection, service: Service, endpoint: Endpoint, *, streaming: bool = True
+) -> Admission:
+    """Check everything that a handshake or a request's head tells. `streaming` is False for an answer that is
+    sent whole: only then its format may be one that begins with its own length.
 
     Raises:
         MuxError: the refusal.
@@ -39,7 +42,7 @@ def admit(connection: HTTPConnection, service: Service, endpoint: Endpoint) -> A
     parameters = parse_parameters(connection.path_params.get("voice_id", ""), connection.query_params)
     authenticated = check_caller(connection, service, parameters)
     check_model(parameters.model, endpoint)
-    output = parse_format(parameters.output_format)
+    output = parse_format(parameters.output_format, streaming=streaming)
     settings = parameters.settings
     if reason := service.engine.check(settings.voice, None):
         raise MuxError.of("unknown_voice", reason)

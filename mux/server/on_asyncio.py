@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
 import anyio
+import anyio.abc
 import h11
 import uvicorn
 from starlette.types import ASGIApp
@@ -16,17 +19,31 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
+from mux.log import get_logger
 from mux.server.head import Head
 from mux.server.limits import Limits
+from mux.server.tls import reason
+from mux.tasks import owned_tasks
 
 __all__ = ["serve"]
 
+_log = get_logger("mux.server")
 
-async def serve(app: ASGIApp, listener: socket.socket, stop: anyio.Event, limits: Limits) -> None:
+TLS_BUFFER = 64 * 1024
+"""Bytes that a connection's TLS layer may hold before its writer must wait, as much as a plain connection's
+transport. The loops' own default is 512 KiB: ten seconds of speech that a barge-in could not call back."""
+ACCEPT_PAUSE = 0.1
+"""Seconds without accepting anybody, when the process has no more file descriptors."""
+EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+async def serve(
+    app: ASGIApp, listener: socket.socket, stop: anyio.Event, limits: Limits, tls: ssl.SSLContext | None
+) -> None:
     """Serve `app` on `listener`, which is closed at the end, until `stop` is set; applications then have
     `limits.stop_timeout` seconds to end. Cancelling closes every connection at once. Either way nothing is
     left running when this returns."""
-    server = _Server(_Config(app, limits), stop)
+    server = _Server(_Config(app, limits), listener, stop, tls)
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -59,15 +76,71 @@ class _Config(uvicorn.Config):
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: _Config, stop: anyio.Event) -> None:
+    config: _Config
+
+    def __init__(
+        self, config: _Config, listener: socket.socket, stop: anyio.Event, tls: ssl.SSLContext | None
+    ) -> None:
         super().__init__(config)
+        self._listener = listener
         self._stop = stop
+        self._tls = tls
         self.servers = []
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Signals are ours: uvicorn would close the listener and every socket at once."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept plain connections; TLS begins with `main_loop`."""
+        if self._tls is None:
+            server = await asyncio.get_running_loop().create_server(
+                self._connection, sock=self._listener, backlog=self.config.backlog, start_serving=False
+            )
+            # Noted before it starts. uvicorn's way, starting while it is made, can be cancelled in between:
+            # nobody would stop it, and the loop would watch a file descriptor that is somebody else's next.
+            self.servers.append(server)
+            await server.start_serving()
+        self.started = True
+
+    def _connection(self) -> _Http:
+        return _Http(self.config, self.server_state, {})
+
+    async def main_loop(self) -> None:
+        async with owned_tasks() as tasks:
+            if self._tls is not None:
+                tasks.start_soon(self._accept_tls, self._tls, tasks)
+            await super().main_loop()
+
+    async def _accept_tls(self, tls: ssl.SSLContext, handshakes: anyio.abc.TaskGroup) -> None:
+        """Accept connections and shake hands, each in a task of its own, until cancelled. The loop's own
+        servers keep a connection to themselves while it shakes hands: nobody could end it."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(self._listener)
+            except OSError as error:
+                if error.errno in EXHAUSTED:
+                    _log.error("accept_failed", reason=error.strerror)
+                    await asyncio.sleep(ACCEPT_PAUSE)
+            else:
+                handshakes.start_soon(self._shake_hands, connection, tls)
+
+    async def _shake_hands(self, connection: socket.socket, tls: ssl.SSLContext) -> None:
+        limits = self.config.limits
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._connection,
+                connection,
+                ssl=tls,
+                ssl_handshake_timeout=limits.head_timeout,
+                ssl_shutdown_timeout=limits.linger,
+            )
+        except OSError as error:
+            _log.info("tls_refused", reason=reason(error))
+        except Exception:
+            _log.exception("connection_failed")  # and nobody else's
 
     async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or self._stop.is_set()
@@ -124,6 +197,8 @@ class _Http(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if self.scheme == "https":
+            transport.set_write_buffer_limits(TLS_BUFFER)
         self._head_deadline.start(self.config.limits.head_timeout)
 
     def data_received(self, data: bytes) -> None:

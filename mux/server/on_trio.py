@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -30,6 +31,7 @@ from wsproto.events import Ping
 from mux.log import get_logger
 from mux.server.head import Head
 from mux.server.limits import Limits
+from mux.server.tls_stream import TlsStream
 
 __all__ = ["serve"]
 
@@ -40,7 +42,9 @@ RESET = struct.pack("ii", 1, 0)
 """`SO_LINGER` of no time: closing drops what waits in the kernel and resets the connection."""
 
 
-async def serve(app: ASGIApp, listener: socket.socket, stop: anyio.Event, limits: Limits) -> None:
+async def serve(
+    app: ASGIApp, listener: socket.socket, stop: anyio.Event, limits: Limits, tls: ssl.SSLContext | None
+) -> None:
     """Serve `app` on `listener`, which is closed at the end, until `stop` is set; applications then have
     `limits.stop_timeout` seconds to end. Cancelling closes every connection at once. Either way nothing is
     left running when this returns."""
@@ -48,7 +52,7 @@ async def serve(app: ASGIApp, listener: socket.socket, stop: anyio.Event, limits
     connections: set[_Connection] = set()
 
     async def handle(stream: trio.SocketStream) -> None:
-        connection = _Connection(app, config, context, stream)
+        connection = _Connection(app, config, context, TlsStream(stream, tls) if tls else stream)
         connections.add(connection)
         try:
             await connection.run()
@@ -81,7 +85,7 @@ class _Connection:
     """One TCP connection: what is read from it and written to it, and its deadlines."""
 
     def __init__(
-        self, app: ASGIApp, config: _Config, context: WorkerContext, stream: trio.SocketStream
+        self, app: ASGIApp, config: _Config, context: WorkerContext, stream: trio.SocketStream | TlsStream
     ) -> None:
         self._app = app
         self._config = config
@@ -100,10 +104,14 @@ class _Connection:
             client = parse_socket_addr(trio_socket.family, trio_socket.getpeername())
             server = parse_socket_addr(trio_socket.family, trio_socket.getsockname())
             async with trio.open_nursery() as applications:
-                http = _Http(self._app, self._config, self._context, applications, client, server, self._send)
+                tls = isinstance(self._stream, TlsStream)
+                http = _Http(
+                    self._app, self._config, self._context, applications, tls, client, server, self._send
+                )
                 with self._reading:
-                    self._read_until(min(self._limits.head_timeout, self._limits.keep_alive))
-                    await self._read(http)
+                    if await self._secured():
+                        self._read_until(min(self._limits.head_timeout, self._limits.keep_alive))
+                        await self._read(http)
                 trio_socket.close()
                 await http.handle(Closed())
         except OSError:
@@ -114,6 +122,17 @@ class _Connection:
     def stop_if_idle(self) -> None:
         if self._idle:
             self._reading.cancel()
+
+    async def _secured(self) -> bool:
+        """Whether what TLS there shall be is there."""
+        if isinstance(self._stream, TlsStream):
+            self._read_until(self._limits.head_timeout)
+            try:
+                await self._stream.do_handshake()
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                _log.info("tls_refused", reason=str(error))
+                return False
+        return True
 
     async def _read(self, http: _Http) -> None:
         silent = 0.0
@@ -182,12 +201,13 @@ class _Http(H11Protocol):
         config: _Config,
         context: WorkerContext,
         nursery: trio.Nursery,
+        tls: bool,
         client: tuple[str, int] | None,
         server: tuple[str, int] | None,
         send: Callable[[Event], Awaitable[None]],
     ) -> None:
         tasks: Any = _Applications(nursery)
-        super().__init__(app, config, context, tasks, ConnectionState({}), False, client, server, send)
+        super().__init__(app, config, context, tasks, ConnectionState({}), tls, client, server, send)
         self._head = self.connection = Head(config.limits)
         self._message_bytes = config.limits.message_bytes
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.util import find_spec
 from typing import Literal, Protocol, TypeVar
@@ -51,10 +52,16 @@ class Draining(Protocol):
 
 
 async def serve(
-    app: ASGIApp, listener: socket.socket, stop: anyio.Event, *, limits: Limits | None = None
+    app: ASGIApp,
+    listener: socket.socket,
+    stop: anyio.Event,
+    *,
+    limits: Limits | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serve `app` over HTTP/1.1 and WebSocket on `listener` (see `open_listener`), which is closed at the
-    end, until `stop` is set. Applications then have `limits.stop_timeout` seconds to end.
+    end, until `stop` is set. Applications then have `limits.stop_timeout` seconds to end. With `tls` (see
+    `open_tls`) nothing but TLS is spoken.
 
     Cancelling closes every connection at once. Either way nothing is left running when this returns.
     """
@@ -62,7 +69,7 @@ async def serve(
         from mux.server.on_trio import serve as serve_here
     else:
         from mux.server.on_asyncio import serve as serve_here
-    await serve_here(app, listener, stop, limits or Limits())
+    await serve_here(app, listener, stop, limits or Limits(), tls)
 
 
 async def serve_until_signal(
@@ -72,9 +79,10 @@ async def serve_until_signal(
     *,
     drain_timeout: float,
     limits: Limits | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> bool:
-    """Serve `app` until SIGTERM or SIGINT, then drain for up to `drain_timeout` seconds, close the sockets
-    that are left, and stop. A second signal stops at once. Only the main thread can do this.
+    """Serve `app` (see `serve`) until SIGTERM or SIGINT, then drain for up to `drain_timeout` seconds, close
+    the sockets that are left, and stop. A second signal stops at once. Only the main thread can do this.
 
     Returns whether everything in progress was said: False after a second signal or the timeout.
     Cancelling closes every connection at once.
@@ -104,7 +112,7 @@ async def serve_until_signal(
                         tasks.cancel_scope.cancel()
 
             tasks.start_soon(listen, signals)
-            await serve(app, listener, stop, limits=limits)
+            await serve(app, listener, stop, limits=limits, tls=tls)
             tasks.cancel_scope.cancel()
     return drained
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 
+from mux.audio import opus
 from mux.audio.formats import AudioFormat
 from mux.config import Settings
 from mux.dialects.base import ServerDialect
@@ -166,6 +167,9 @@ async def start_service(engine: Engine, settings: Settings) -> AsyncIterator[Ser
     Raises:
         MuxError: the engine does not start.
     """
+    if opus.installed():
+        # Its first use can take 0.2 s, which no open socket should feel.
+        await anyio.to_thread.run_sync(opus.warm)
     async with engine.start(settings.workers) as synthesizers:
         scheduler = Scheduler(synthesizers, engine.sample_rate)
         async with owned_tasks() as tasks:

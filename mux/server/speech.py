@@ -41,7 +41,7 @@ class Speech:
         request = Request(scope, receive)
         request_id = new_session_id()
         try:
-            admission = admit(request, self._service, "http")
+            admission = admit(request, self._service, "http", streaming=not self._whole)
             check_caller(request, self._service, admission.parameters, required=True)
             answer = await self._answer(request)
         except ClientDisconnect:
