@@ -24,7 +24,7 @@ OTHER_VARIABLES = frozenset({CONFIG_VARIABLE, "MUX_API_KEY"})
 
 Seconds = Annotated[float, Meta(ge=0.1, le=3600, description="seconds, from 0.1 to 3600")]
 ApiKey = Annotated[str, Meta(pattern=r"^\S+$")]
-PemFile = Annotated[str | None, Meta(min_length=1, description="the path of a PEM file")]
+PemFile = Annotated[Annotated[str, Meta(min_length=1)] | None, Meta(description="the path of a PEM file")]
 Origin = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9+.-]*://[^/\s]+$")]
 
 
@@ -88,9 +88,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ] = "auto_mode"
     """When `stream-input` says `isFinal` after a flush that was spoken, and not only at the end."""
 
-    profile: Annotated[
-        Literal["mux", "elevenlabs-strict"], Meta(description="mux or elevenlabs-strict")
-    ] = "mux"
+    profile: Annotated[Literal["mux", "elevenlabs-strict"], Meta(description="mux or elevenlabs-strict")] = (
+        "mux"
+    )
     """`elevenlabs-strict` is as harsh as the vendor, for people who test their clients."""
 
     max_sockets: Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")] = (

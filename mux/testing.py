@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Literal
 
 import anyio
 import anyio.abc
@@ -14,11 +15,13 @@ import anyio.abc
 from mux.audio.formats import parse_format
 from mux.client.session import BUFFER_BYTES, Session, session_over
 from mux.config import Settings
+from mux.dialects.base import ServerDialect
 from mux.dialects.elevenlabs import ElevenLabsServer, parse_parameters
 from mux.engines.base import Engine
 from mux.engines.tone import ToneEngine
 from mux.links.memory import MemoryTransport, memory_pair
 from mux.server.service import Service, new_session_id, start_service
+from mux.server.sockets import stream_dialect
 from mux.tasks import owned_tasks
 
 __all__ = ["MemoryServer", "memory_server"]
@@ -31,17 +34,24 @@ class MemoryServer:
         self.service = service
         self._tasks = tasks
 
-    def open(self, *, voice: str = "default", **query: str) -> MemoryTransport:
-        """Open a socket and return the client's end. `query` are the URL's parameters."""
+    def open(
+        self, endpoint: Literal["multi", "stream"] = "multi", /, *, voice: str = "default", **query: str
+    ) -> MemoryTransport:
+        """Open a socket of `multi-stream-input` (or with "stream" of `stream-input`) and return the client's
+        end. `query` are the URL's parameters."""
         query = {"output_format": "pcm_24000", **query}
         parameters = parse_parameters(voice, query)
         client, server = memory_pair()
         session_id = new_session_id()
+        if endpoint == "stream":
+            dialect: ServerDialect = stream_dialect(self.service, parameters, session_id)
+        else:
+            dialect = ElevenLabsServer(sync_alignment=parameters.sync_alignment, session_id=session_id)
         self._tasks.start_soon(
             lambda: self.service.serve_socket(
                 server,
                 session_id,
-                ElevenLabsServer(sync_alignment=parameters.sync_alignment, session_id=session_id),
+                dialect,
                 parameters.settings,
                 parse_format(parameters.output_format),
                 authenticated=self.service.keys.open,

@@ -62,6 +62,7 @@ class Context:
         Raises:
             MuxError: the context has ended (the problem says why) or was closed.
         """
+        await anyio.lowlevel.checkpoint()
         await self._inner.send(text)
 
     async def flush(self) -> None:
@@ -108,6 +109,8 @@ class Context:
         raise MuxError(ended.problem or Problem(code="closed_early", message="The context ended early."))
 
     async def _next_frame(self) -> AudioFrame | None:
+        # Also who has much to read, or to send, lets others go on.
+        await anyio.lowlevel.checkpoint()
         begun = anyio.current_time()
         while True:
             # Another task may close the context meanwhile; patience is counted from then on.

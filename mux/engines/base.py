@@ -76,6 +76,11 @@ class Engine(Protocol):
         """Say in a sentence why this voice and language cannot be spoken, or None if they can."""
         ...
 
+    def language(self, voice: str | None, language: str | None) -> str:
+        """The BCP 47 tag of what is spoken for this voice and language ("und": none in particular). It
+        decides how numbers and dates are read."""
+        ...
+
     def start(self, workers: int) -> AbstractAsyncContextManager[Sequence[Synthesizer]]:
         """Start `workers` synthesizers, each of which has spoken once when the block is entered; stop them
         on leaving it.

@@ -62,6 +62,10 @@ class EspeakEngine:
             )
         return None
 
+    def language(self, voice: str | None, language: str | None) -> str:
+        speaker = self._catalogue().speaker(voice, language)
+        return speaker.language.tag if speaker else "und"
+
     @asynccontextmanager
     async def start(self, workers: int) -> AsyncGenerator[Sequence[Synthesizer], None]:
         """See `Engine.start`. However the block is left, no worker process stays behind."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-__all__ = ["NEUTRAL", "Edit", "Reading", "by_digit", "drop", "group", "whole"]
+__all__ = ["NEUTRAL", "Edit", "Reading", "by_digit", "group", "whole"]
 
 
 class Edit(NamedTuple):
@@ -44,7 +44,8 @@ def group(match: re.Match[str], name: str | int, spoken: str = "") -> tuple[Edit
     return (Edit(start, end, spoken),) if start < end else ()
 
 
-def drop(match: re.Match[str]) -> tuple[Edit, ...]:
+def _drop(match: re.Match[str]) -> tuple[Edit, ...]:
+    """Say nothing for the whole match."""
     return group(match, 0)
 
 
@@ -87,7 +88,7 @@ _TITLE = (
 NEUTRAL = (
     Reading(re.compile(_LINK), _link),
     Reading(re.compile(r"(?<=[^\W\d])\*(?=\w)|(?<=\w)\*(?=[^\W\d])"), whole(lambda match: " ")),
-    Reading(re.compile(_MARKS, re.MULTILINE), drop),
+    Reading(re.compile(_MARKS, re.MULTILINE), _drop),
     Reading(
         # the digits of a number with its country code
         re.compile(
@@ -97,6 +98,6 @@ NEUTRAL = (
         ),
         whole(_international),
     ),
-    Reading(re.compile(r"(?<!\w)https?://(?=\w)"), drop),
+    Reading(re.compile(r"(?<!\w)https?://(?=\w)"), _drop),
     Reading(re.compile(_TITLE), _title_dot),
 )

@@ -68,6 +68,9 @@ class ToneEngine:
     def check(self, voice: str | None, language: str | None) -> str | None:
         return None
 
+    def language(self, voice: str | None, language: str | None) -> str:
+        return language or "und"
+
     @asynccontextmanager
     async def start(self, workers: int) -> AsyncGenerator[Sequence[Synthesizer], None]:
         yield [_ToneSynthesizer(self) for _ in range(workers)]

@@ -65,7 +65,11 @@ def create_app(service: Service) -> ASGIApp:
 
 def _speech_routes(service: Service) -> list[Route]:
     return [
-        Route(f"{SPEECH}{streaming}{timing}", Speech(service, timed=bool(timing), whole=not streaming))
+        Route(
+            f"{SPEECH}{streaming}{timing}",
+            Speech(service, timed=bool(timing), whole=not streaming),
+            methods=["POST"],
+        )
         for streaming in ("", "/stream")
         for timing in ("", "/with-timestamps")
     ]

@@ -138,7 +138,7 @@ class _Catalogue:
 def _number(given: str | None, name: str, default: int, allowed: range) -> int:
     if given is None:
         return default
-    if given.isascii() and given.isdigit() and int(given) in allowed:
+    if given.isascii() and given.isdigit() and len(given) < 10 and int(given) in allowed:
         return int(given)
     raise MuxError.of(
         "invalid_parameter",

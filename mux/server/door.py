@@ -14,7 +14,7 @@ from mux.log import get_logger
 from mux.server.auth import KeyRing, check_origin, key_in_headers
 from mux.server.service import Service
 
-__all__ = ["Admission", "admit", "check_caller"]
+__all__ = ["Admission", "admit", "check_caller", "check_speaker"]
 
 log = get_logger("mux.door")
 
@@ -40,17 +40,21 @@ def admit(
     """
     service.admit()
     parameters = parse_parameters(connection.path_params.get("voice_id", ""), connection.query_params)
-    authenticated = check_caller(connection, service, parameters)
+    authenticated = check_caller(connection, service, parameters, required=endpoint == "http")
     check_model(parameters.model, endpoint)
     output = parse_format(parameters.output_format, streaming=streaming)
-    settings = parameters.settings
-    if reason := service.engine.check(settings.voice, None):
-        raise MuxError.of("unknown_voice", reason)
-    if reason := service.engine.check(settings.voice, settings.language):
-        raise MuxError.of("unsupported_language", reason, param="language_code")
+    check_speaker(service, parameters.settings.voice, parameters.settings.language)
     if parameters.unknown:
         log.info("unknown_parameters_ignored", names=parameters.unknown)
     return Admission(parameters, output, authenticated)
+
+
+def check_speaker(service: Service, voice: str | None, language: str | None) -> None:
+    """Raises MuxError: `unknown_voice` or `unsupported_language`."""
+    if reason := service.engine.check(voice, None):
+        raise MuxError.of("unknown_voice", reason)
+    if reason := service.engine.check(voice, language):
+        raise MuxError.of("unsupported_language", reason, param="language_code")
 
 
 def check_caller(

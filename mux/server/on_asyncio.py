@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import socket
 import ssl
 from collections.abc import Iterator
@@ -33,8 +32,7 @@ TLS_BUFFER = 64 * 1024
 """Bytes that a connection's TLS layer may hold before its writer must wait, as much as a plain connection's
 transport. The loops' own default is 512 KiB: ten seconds of speech that a barge-in could not call back."""
 ACCEPT_PAUSE = 0.1
-"""Seconds without accepting anybody, when the process has no more file descriptors."""
-EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Seconds without accepting anybody, when the system refuses: mostly for want of file descriptors."""
 
 
 async def serve(
@@ -116,14 +114,16 @@ class _Server(uvicorn.Server):
     async def _accept_tls(self, tls: ssl.SSLContext, handshakes: anyio.abc.TaskGroup) -> None:
         """Accept connections and shake hands, each in a task of its own, until cancelled. The loop's own
         servers keep a connection to themselves while it shakes hands: nobody could end it."""
-        loop = asyncio.get_running_loop()
         while True:
+            # Not `loop.sock_accept`: cancelled at the wrong moment, it loses a connection.
+            await anyio.wait_readable(self._listener)
             try:
-                connection, _ = await loop.sock_accept(self._listener)
+                connection, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                pass  # it was there, and left
             except OSError as error:
-                if error.errno in EXHAUSTED:
-                    _log.error("accept_failed", reason=error.strerror)
-                    await asyncio.sleep(ACCEPT_PAUSE)
+                _log.error("accept_failed", reason=error.strerror)
+                await asyncio.sleep(ACCEPT_PAUSE)
             else:
                 handshakes.start_soon(self._shake_hands, connection, tls)
 

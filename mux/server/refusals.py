@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
 
-from mux.errors import Problem
+from mux.errors import Problem, close_reason
 from mux.log import get_logger
 
 __all__ = ["error_response", "not_found", "refuse"]
@@ -32,7 +32,10 @@ _KINDS = {
 async def refuse(websocket: WebSocket, problem: Problem, session_id: str) -> None:
     """Answer a handshake with an error instead of 101."""
     log.info("refused", session=session_id, code=problem.code)
-    await websocket.send_denial_response(error_response(problem, session_id))
+    if "websocket.http.response" in websocket.scope.get("extensions", {}):
+        await websocket.send_denial_response(error_response(problem, session_id))
+    else:  # another ASGI server than ours: it answers 403 to a close before the accept
+        await websocket.close(problem.row.close, close_reason(problem.message))
 
 
 def error_response(problem: Problem, request_id: str) -> JSONResponse:
@@ -61,10 +64,11 @@ def _validation(problem: Problem) -> dict[str, Any]:
     cause = str(problem.observed)
     missing = re.search(r"missing required field `(\w+)`", cause)
     place = re.search(r"at `\$\.([\w.]+)`", cause)
-    name = missing or place
+    found = missing or place
+    name = found[1] if found else problem.param
     return {
         "type": "missing" if missing else "value_error",
-        "loc": ["body", *(name[1].split(".") if name else ())],
+        "loc": ["body", *(name.split(".") if name else ())],
         "msg": "Field required" if missing else problem.message,
         "input": None,
     }

@@ -4,7 +4,7 @@ and how the process winds down."""
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import anyio
@@ -14,16 +14,17 @@ from mux.audio.formats import AudioFormat
 from mux.config import Settings
 from mux.dialects.base import ServerDialect
 from mux.engines.base import Engine
+from mux.engines.normalize import Normalized, normalize
 from mux.engines.scheduler import Scheduler
 from mux.errors import MuxError, Problem
 from mux.links.transport import Disconnected, Transport
 from mux.log import Logger, get_logger
 from mux.protocol.limits import STRICT, Limits
-from mux.protocol.messages import ContextClosed, SessionClosed
+from mux.protocol.messages import ContextClosed, SessionClosed, Speak
 from mux.protocol.session import Session
 from mux.protocol.voice import ContextSettings
 from mux.server.auth import KeyRing
-from mux.server.socket import ServerSocket
+from mux.server.socket import ServerSocket, as_it_stands
 from mux.server.tokens import Tokens
 from mux.tasks import owned_tasks
 
@@ -93,8 +94,7 @@ class Service:
         output: AudioFormat,
         *,
         authenticated: bool,
-        normalize: bool = True,
-        on_closed: Callable[[ContextClosed], None] = lambda closed: None,
+        normalized: bool = True,
     ) -> None:
         """Serve one accepted socket until it ends. Cancelling drops it at once.
 
@@ -105,7 +105,6 @@ class Service:
         def closed(event: ContextClosed) -> None:
             self.characters += event.usage.characters_accepted
             _log_end(bound, event)
-            on_closed(event)
 
         session = Session(settings, limits=self.limits, check_voice=self.engine.check, id=session_id)
         socket = ServerSocket(
@@ -117,12 +116,12 @@ class Service:
             keys=self.keys,
             authentication_seconds=None if authenticated else self.settings.authentication_timeout,
             on_closed=closed,
-            normalize=normalize,
+            spell=self._spell if normalized else as_it_stands,
         )
         bound.info("socket_opened", format=output.token)
         self._sockets.add(socket)
         if self.draining:  # since it was admitted
-            self._wind_down(socket)
+            socket.wind_down(_DRAINING, _RESTARTING)
         try:
             await socket.run()
         except Exception:
@@ -135,6 +134,9 @@ class Service:
             if not self._sockets:
                 self._emptied.set()
 
+    def _spell(self, effect: Speak) -> Normalized:
+        return normalize(effect.text, self.engine.language(effect.voice, effect.language))
+
     # --- winding down: what `run.serve` asks for at SIGTERM ----------------------------------------------
 
     def start_draining(self) -> None:
@@ -142,10 +144,7 @@ class Service:
         contexts have ended."""
         self.draining = True
         for socket in list(self._sockets):
-            self._wind_down(socket)
-
-    def _wind_down(self, socket: ServerSocket) -> None:
-        socket.change(lambda session, now: session.wind_down(_DRAINING, _RESTARTING))
+            socket.wind_down(_DRAINING, _RESTARTING)
 
     async def wait_drained(self) -> None:
         """Wait until the last socket is closed."""
@@ -156,7 +155,7 @@ class Service:
     async def close_all(self) -> None:
         """End what is left, telling everybody why."""
         for socket in list(self._sockets):
-            socket.change(lambda session, now: session.fail(_DRAINING, now))
+            socket.fail(_DRAINING)
         await self.wait_drained()
 
 

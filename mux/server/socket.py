@@ -15,6 +15,7 @@ import anyio
 from mux.audio.formats import AudioFormat
 from mux.dialects.base import Credentials, ServerDialect
 from mux.engines.base import Chunk, Job
+from mux.engines.normalize import Normalized, SourceClock, identity
 from mux.engines.scheduler import Outcome, Scheduler, Ticket
 from mux.errors import Problem, close_reason
 from mux.links.transport import Disconnected, Transport
@@ -25,13 +26,14 @@ from mux.protocol.messages import (
     SegmentEnded,
     SessionClosed,
     Speak,
+    SpelledOut,
     Spoken,
 )
 from mux.protocol.session import Session
 from mux.server.auth import KeyRing
 from mux.server.sounding import Sounding
 
-__all__ = ["ServerSocket"]
+__all__ = ["ServerSocket", "as_it_stands"]
 
 log = get_logger("mux.socket")
 
@@ -41,11 +43,32 @@ CUT_OFF_SECONDS = 1.0
 """How long closing such a client's socket may take."""
 
 
+def as_it_stands(effect: Speak) -> Normalized:
+    """Say a text without normalisation."""
+    return identity(effect.text)
+
+
+class Reading:
+    """Follows an engine through a text that it reads otherwise than it stands there."""
+
+    def __init__(self, said: Normalized) -> None:
+        self._text = said.text
+        self._clock = SourceClock(said)
+        self._at = 0
+
+    def feed(self, chunk: Chunk) -> tuple[tuple[int, ...], SpelledOut]:
+        """The starts of the source's characters in a chunk, and what was really said in it."""
+        start, self._at = self._at, self._at + len(chunk.starts)
+        spelled = SpelledOut(self._text[start : self._at], chunk.starts)
+        return self._clock.feed(chunk.starts, len(chunk.pcm) // 2), spelled
+
+
 class ServerSocket:
     """Runs one client's socket from its acceptance to its end.
 
     Args:
         transport: the accepted socket.
+        spell: what to say for a text.
         authentication_seconds: within which the first message with a key must come; None if the handshake
             has settled that.
     """
@@ -61,7 +84,7 @@ class ServerSocket:
         keys: KeyRing,
         authentication_seconds: float | None = None,
         on_closed: Callable[[ContextClosed], None] = lambda closed: None,
-        normalize: bool = True,
+        spell: Callable[[Speak], Normalized] = as_it_stands,
     ) -> None:
         self.session = session
         self._transport = transport
@@ -71,7 +94,7 @@ class ServerSocket:
         self._keys = keys
         self._authentication_seconds = authentication_seconds
         self._on_closed = on_closed
-        self._normalize = normalize
+        self._spell = spell
         self._tickets: dict[tuple[int, int], Ticket] = {}
         self._to_send = anyio.Event()
         self._sent = anyio.Event()
@@ -98,9 +121,16 @@ class ServerSocket:
             while event := self.session.next_event(anyio.current_time()):
                 self._settle(event)
 
-    def change(self, change: Callable[[Session, float], None]) -> None:
-        """Let the owner do something to the session (drain it, end it) and act on what follows."""
-        change(self.session, anyio.current_time())
+    def wind_down(self, problem: Problem, end: SessionClosed) -> None:
+        """Refuse new contexts with `problem`, and close with `end` when the running ones have ended. A socket
+        whose one context runs ends with it, as ever: what was said to the end is no failure."""
+        if not (self._dialect.single and self.session.live_contexts):
+            self.session.wind_down(problem, end)
+            self._pump()
+
+    def fail(self, problem: Problem) -> None:
+        """End every context and the socket with `problem`."""
+        self.session.fail(problem, anyio.current_time())
         self._pump()
 
     # --- reading -------------------------------------------------------------------------------------
@@ -189,17 +219,22 @@ class ServerSocket:
     def _speak(self, effect: Speak) -> None:
         serial, segment = effect.serial, effect.segment
         sample_rate = self._scheduler.sample_rate
+        said = self._spell(effect)
+        reading = Reading(said) if said.text != effect.text else None
 
         def deliver(outcome: Outcome) -> None:
             now = anyio.current_time()
             if isinstance(outcome, Chunk):
-                self.session.report(Spoken(serial, segment, outcome.pcm, sample_rate, outcome.starts), now)
+                starts, spelled = outcome.starts, None
+                if reading is not None:
+                    starts, spelled = reading.feed(outcome)
+                self.session.report(Spoken(serial, segment, outcome.pcm, sample_rate, starts, spelled), now)
             else:
                 self._tickets.pop((serial, segment), None)
                 self.session.report(SegmentEnded(serial, segment, outcome), now)
             self._pump()
 
-        job = Job(effect.text, effect.voice, effect.language, effect.settings)
+        job = Job(said.text, effect.voice, effect.language, effect.settings)
         self._tickets[serial, segment] = self._scheduler.submit(
             job, lambda: self.session.due(serial), deliver
         )

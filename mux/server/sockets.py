@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Literal
 
 from starlette.websockets import WebSocket
@@ -23,7 +24,7 @@ from mux.server.door import admit
 from mux.server.refusals import refuse
 from mux.server.service import Service, new_session_id
 
-__all__ = ["dialogue", "multi_stream_input", "stream_input"]
+__all__ = ["dialogue", "multi_stream_input", "stream_dialect", "stream_input"]
 
 Endpoint = Callable[[WebSocket], Awaitable[None]]
 Dialect = ElevenLabsServer | ElevenLabsStream | ElevenLabsDialogue
@@ -42,17 +43,18 @@ def multi_stream_input(service: Service) -> Endpoint:
 
 def stream_input(service: Service) -> Endpoint:
     """One context, whose end is the socket's."""
+    return _endpoint(service, "socket", partial(stream_dialect, service))
 
-    def dialect(parameters: Parameters, session_id: str) -> Dialect:
-        wanted = service.settings.final_after_flush
-        auto_mode = bool(parameters.settings.auto_mode)
-        return ElevenLabsStream(
-            sync_alignment=parameters.sync_alignment,
-            session_id=session_id,
-            final_after_flush=wanted == "always" or (wanted == "auto_mode" and auto_mode),
-        )
 
-    return _endpoint(service, "socket", dialect)
+def stream_dialect(service: Service, parameters: Parameters, session_id: str) -> ElevenLabsStream:
+    """What a socket of `stream_input` speaks."""
+    wanted = service.settings.final_after_flush
+    auto_mode = bool(parameters.settings.auto_mode)
+    return ElevenLabsStream(
+        sync_alignment=parameters.sync_alignment,
+        session_id=session_id,
+        final_after_flush=wanted == "always" or (wanted == "auto_mode" and auto_mode),
+    )
 
 
 def dialogue(service: Service, *, single: bool) -> Endpoint:
@@ -93,7 +95,7 @@ def _endpoint(
             inherit(parameters.settings, settings),
             admission.output,
             authenticated=admission.authenticated,
-            normalize=parameters.normalize,
+            normalized=parameters.normalize,
         )
 
     return serve

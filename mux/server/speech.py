@@ -11,10 +11,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from mux.dialects.elevenlabs import SpeechAnswer, check_model, parse_request
-from mux.errors import MuxError, Problem
+from mux.errors import MuxError
 from mux.links.transport import Disconnected, Ending
-from mux.protocol.messages import ContextClosed
-from mux.server.door import admit, check_caller
+from mux.server.door import admit, check_speaker
 from mux.server.refusals import error_response
 from mux.server.service import Service, new_session_id
 
@@ -42,8 +41,8 @@ class Speech:
         request_id = new_session_id()
         try:
             admission = admit(request, self._service, "http", streaming=not self._whole)
-            check_caller(request, self._service, admission.parameters, required=True)
-            answer = await self._answer(request)
+            answer = await self._answer(request, admission.parameters.settings.voice)
+            self._service.admit()  # the body took its time
         except ClientDisconnect:
             return
         except MuxError as error:
@@ -51,7 +50,7 @@ class Speech:
             return
         characters = len(answer.request.text)
         content_type = "application/json" if self._timed else admission.output.content_type
-        transport = _HttpBody(receive, send, content_type, self._whole, self._headers(request_id, characters))
+        transport = _HttpBody(receive, send, answer, content_type, self._headers(request_id, characters))
         await self._service.serve_socket(
             transport,
             request_id,
@@ -59,19 +58,19 @@ class Speech:
             admission.parameters.settings,
             admission.output,
             authenticated=True,
-            normalize=answer.request.apply_text_normalization != "off",
-            on_closed=transport.ended,
+            normalized=answer.request.apply_text_normalization != "off",
         )
-        if transport.problem is not None and not transport.started:
-            await error_response(transport.problem, request_id)(scope, receive, send)
+        if answer.problem is not None and not transport.started:
+            await error_response(answer.problem, request_id)(scope, receive, send)
 
-    async def _answer(self, request: Request) -> SpeechAnswer:
+    async def _answer(self, request: Request, voice: str | None) -> SpeechAnswer:
         with anyio.move_on_after(BODY_SECONDS) as patience:
             body = await _read(request, 4 * self._service.limits.unspoken_bytes)
         if patience.cancelled_caught:
             raise MuxError.of("unprocessable", f"The body did not come within {BODY_SECONDS:g} s.")
         wanted = parse_request(body)
         check_model(wanted.model_id, "http")
+        check_speaker(self._service, voice, wanted.language_code or None)
         size, most = len(wanted.text.encode(errors="surrogatepass")), self._service.limits.unspoken_bytes
         if size > most:
             raise MuxError.of(
@@ -103,24 +102,20 @@ async def _read(request: Request, most: int) -> bytes:
 
 
 class _HttpBody:
-    """The answer's body as a `Transport`: a message sent is a piece of it, closing is its end."""
+    """The answer's body as a `Transport`: a message sent is a piece of it, closing with 1000 is its end. With
+    any other close it breaks off, so that nobody takes a part for all of it."""
 
     def __init__(
-        self, receive: Receive, send: Send, content_type: str, whole: bool, headers: dict[str, str]
+        self, receive: Receive, send: Send, answer: SpeechAnswer, content_type: str, headers: dict[str, str]
     ) -> None:
         self.closed: Ending | None = None
         self.started = False
-        self.problem: Problem | None = None
         self._receive = receive
         self._send = send
-        self._whole = whole
+        self._answer = answer
         self._headers = {"content-type": content_type, **headers}
         self._asked = False
         self._began = anyio.current_time()
-
-    def ended(self, closed: ContextClosed) -> None:
-        """How the one context ended."""
-        self.problem = closed.problem
 
     async def receive(self) -> str | bytes:
         """The request, once; then nothing until the client hangs up."""
@@ -140,7 +135,7 @@ class _HttpBody:
         try:
             if not self.started:
                 self.started = True
-                await self._send(self._start(len(data) if self._whole else None))
+                await self._send(self._start())
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
         except OSError:
             self.closed = Ending(1006)
@@ -152,13 +147,13 @@ class _HttpBody:
         if self.closed is not None:
             return
         self.closed = Ending(code, reason, local=True)
-        if self.started and self.problem is None:
+        if self.started and code == 1000:
             await self._send({"type": "http.response.body", "body": b""})
 
-    def _start(self, length: int | None) -> dict[str, object]:
+    def _start(self) -> dict[str, object]:
         waited = round((anyio.current_time() - self._began) * 1000)
         headers = {**self._headers, "tts-latency-ms": str(waited)}
-        if length is not None:
-            headers["content-length"] = str(length)
+        if self._answer.length is not None:
+            headers["content-length"] = str(self._answer.length)
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         return {"type": "http.response.start", "status": 200, "headers": raw}

@@ -67,14 +67,16 @@ def load_certificate(certificate: Path, key: Path) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION  # a client could ask for it without end
     context.set_alpn_protocols(["http/1.1"])
+    if "CERTIFICATE-----" not in text:
+        _refuse(
+            f"tls_cert: {certificate} holds no PEM certificate."
+            " It must begin with -----BEGIN CERTIFICATE-----."
+        )
     try:
         # Only to judge it alone: `load_cert_chain` does not say which of its files it means.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text)
     except ssl.SSLError as error:
-        _refuse(
-            f"tls_cert: {certificate} holds no PEM certificate that can be read ({reason(error)})."
-            " It must begin with -----BEGIN CERTIFICATE-----."
-        )
+        _refuse(f"tls_cert: {certificate} holds no certificate that can be read ({reason(error)}).")
     if "PRIVATE KEY-----" not in _read("tls_key", key):
         _refuse(
             f"tls_key: {key} holds no PEM private key."

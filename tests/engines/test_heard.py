@@ -12,21 +12,11 @@ from mux.engines.heard import heard
 @pytest.mark.parametrize(
     ("text", "spoken"),
     [
-        ("plain words, and 3 * 4 = 12.", "plain words, and 3 * 4 = 12."),
-        ("a **bold** and *light* move", "a   bold   and  light  move"),
-        ("say `code` now", "say  code  now"),
-        ("# Title\n## Next", "  Title\n   Next"),
-        ("* item\n* other", "  item\n  other"),
-        ("C# and #1", "C# and #1"),
-        ("2*3", "2*3"),
-        ("Dr. Smith met Mrs. Jones on St. Kilda.", "Dr  Smith met Mrs  Jones on St  Kilda."),
-        ("I saw the Dr. 5 times.", "I saw the Dr. 5 times."),
-        ("xDr. Smith", "xDr. Smith"),
+        ("plain **words**, and 3 * 4 = 12.", "plain **words**, and 3 * 4 = 12."),
         ("cut\x00here", "cut here"),
         ("\x0180S fast", " 80S fast"),
         ("a\x1b\x85b\tc\nd\re", "a  b\tc\nd\re"),
         ("\u28fe\ud800\ue000\u0378é", "    é"),
-        ("**", "— "),
         ("\x00", " "),
     ],
 )
@@ -34,7 +24,7 @@ def test_what_is_heard(text: str, spoken: str) -> None:
     assert heard(text) == spoken
 
 
-@given(st.text(st.characters(codec=None), max_size=60) | st.text("*#` \nDr.Sm\x01\x003", max_size=40))
+@given(st.text(st.characters(codec=None), max_size=60) | st.text("* \nDr\x01\x003", max_size=40))
 def test_heard_text_is_as_long_as_the_text_and_holds_nothing_dangerous(text: str) -> None:
     spoken = heard(text)
     assert len(spoken) == len(text)
@@ -42,8 +32,3 @@ def test_heard_text_is_as_long_as_the_text_and_holds_nothing_dangerous(text: str
         assert character in "\t\n\r" or unicodedata.category(character) not in ("Cc", "Cn", "Co", "Cs")
         assert not "\u2800" <= character <= "\u28ff"
     spoken.encode()
-
-
-@given(st.text("*#` \nab.3", max_size=40))
-def test_text_that_is_not_blank_is_never_heard_as_blank(text: str) -> None:
-    assert bool(heard(text).strip()) == bool(text.strip())

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from mux.dialects.base import Decoded
 from mux.errors import MuxError, Problem
 from mux.protocol.messages import (
     Alignment,
     Close,
-    CloseSocket,
     ContextClosed,
     Event,
-    Invalid,
+    Flush,
     Open,
     Reason,
+    SessionClosed,
     Text,
 )
 from mux.protocol.voice import ContextSettings, voice_settings
@@ -26,6 +27,9 @@ from mux.protocol.voice import ContextSettings, voice_settings
 __all__ = ["SpeechAnswer", "SpeechRequest", "parse_request"]
 
 ONLY = "request"
+PIECE = 64 * 1024
+"""Bytes of a whole answer that are sent at a time: a reader need not be fast, it must get on."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -36,24 +40,32 @@ class SpeechRequest(msgspec.Struct, kw_only=True):
     model_id: str | None = None
     language_code: str | None = None
     voice_settings: Any = None
-    seed: int | None = None
-    apply_text_normalization: str | None = None
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] | None = None
+    apply_text_normalization: Literal["auto", "on", "off"] | None = None
 
 
 _decode = msgspec.json.Decoder(SpeechRequest, strict=False).decode
 
 
 def parse_request(body: bytes) -> SpeechRequest:
-    """Read a request's body.
+    """Read a request's body; of `voice_settings` it keeps what was given and is known.
 
     Raises:
-        MuxError: `unprocessable`, naming the field.
+        MuxError: `unprocessable` or `invalid_setting`, naming the field.
     """
     try:
-        return _decode(body)
+        request = _decode(body)
+        settings = voice_settings(request.voice_settings)
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         cause = str(error)[:200] if isinstance(error, msgspec.DecodeError) else type(error).__name__
         raise MuxError.of("unprocessable", f"The body cannot be read: {cause}.", observed=cause) from None
+    if isinstance(settings, Problem):
+        raise MuxError(settings)
+    if not request.text.strip():
+        # On a socket blank text keeps alive; here it would be an answer without speech, taken for success.
+        raise MuxError.of("unprocessable", "The text is blank. Send something to speak.", param="text")
+    request.voice_settings = settings
+    return request
 
 
 class _Times(msgspec.Struct, frozen=True):
@@ -82,6 +94,10 @@ class SpeechAnswer:
 
     def __init__(self, request: SpeechRequest, *, timed: bool, whole: bool) -> None:
         self.request = request
+        self.problem: Problem | None = None
+        """Why there is no answer, or only a part of one."""
+        self.length: int | None = None
+        """The answer's bytes, where they are known before the first one is sent."""
         self._timed = timed
         self._whole = whole
         self._audio = bytearray()
@@ -89,11 +105,11 @@ class SpeechAnswer:
 
     def decode(self, data: str | bytes) -> list[Decoded]:
         """The one request, whatever `data` is."""
-        settings = voice_settings(self.request.voice_settings)
-        if isinstance(settings, Problem):
-            return [Invalid(settings, ONLY), CloseSocket()]
-        own = ContextSettings(language=self.request.language_code or None, voice_settings=settings or None)
-        return [Open(ONLY, own), Text(ONLY, self.request.text), Close(ONLY), CloseSocket()]
+        request = self.request
+        own = ContextSettings(
+            language=request.language_code or None, voice_settings=request.voice_settings or None
+        )
+        return [Open(ONLY, own), Text(ONLY, request.text), Flush(ONLY), Close(ONLY)]
 
     def audio(self, context: str, payload: bytes, slices: Sequence[Alignment]) -> str | bytes:
         if self._whole:
@@ -103,12 +119,15 @@ class SpeechAnswer:
         return self._line(payload, slices) if self._timed else payload
 
     def event(self, event: Event) -> list[str | bytes]:
+        if isinstance(event, (ContextClosed, SessionClosed)):
+            self.problem = self.problem or event.problem
         if self._whole and isinstance(event, ContextClosed) and event.reason is Reason.COMPLETED:
-            audio = bytes(self._audio)
-            return [self._line(audio, self._slices) if self._timed else audio]
+            body = self._line(self._audio, self._slices) if self._timed else bytes(self._audio)
+            self.length = len(body)
+            return [body[start : start + PIECE] for start in range(0, len(body), PIECE)]
         return []
 
-    def _line(self, payload: bytes, slices: Sequence[Alignment]) -> bytes:
+    def _line(self, payload: bytes | bytearray, slices: Sequence[Alignment]) -> bytes:
         timed = _Timed(
             base64.b64encode(payload).decode(),
             _times(slices),
