@@ -17,6 +17,7 @@ from mux.protocol.context import Context
 from mux.protocol.dead_ids import DeadIds
 from mux.protocol.limits import Limits
 from mux.protocol.messages import (
+    DEFAULT_CONTEXT,
     Close,
     CloseSocket,
     Command,
@@ -68,7 +69,7 @@ class Session:
         self._effects: list[Effect] = []
         self._outbox: Outbox[Context] = Outbox()
         self._notices: deque[Event] = deque()
-        """What is said for the whole socket; bounded by `backlog`."""
+        """What is said for the whole socket."""
         self._contexts: dict[int, Context] = {}
         self._latest: dict[str, Context] = {}
         self._dead_ids = DeadIds(self.limits.remembered_ids, self.limits.id_bytes)
@@ -170,8 +171,7 @@ class Session:
 
     def take_effects(self) -> list[Effect]:
         """What the engine side must do since the last call, in order."""
-        effects = self._effects.copy()
-        self._effects.clear()
+        effects, self._effects[:] = self._effects[:], []
         return effects
 
     def next_deadline(self) -> float:
@@ -181,19 +181,17 @@ class Session:
 
     def due(self, serial: int) -> float:
         """When this context's listener runs out of audio: the engine side serves the earliest first."""
-        context = self._contexts.get(serial)
-        return context.due if context else math.inf
+        return self._contexts[serial].due if serial in self._contexts else math.inf
 
     @property
     def congested(self) -> bool:
-        """Whether so many ends are unread that nothing more may be read from the client."""
+        """Whether so many ends are unread that nothing more may be read."""
         most = self.limits.contexts + self.limits.draining + self.limits.backlog
         return len(self._contexts) > most or len(self._notices) > self.limits.backlog
 
     @property
     def open_contexts(self) -> int:
-        """How many slots are taken."""
-        return sum(context.state is State.OPEN for context in self._contexts.values())
+        return sum(c.state is State.OPEN for c in self._contexts.values())
 
     @property
     def live_contexts(self) -> int:
@@ -235,16 +233,18 @@ class Session:
     # --- commands ----------------------------------------------------------------------------------
 
     def _text(self, command: Text, now: float) -> None:
-        context = self._accepting(command.context) or self._begin(command.context, ContextSettings(), now)
+        context = self._accepting(command.context)
+        if context is None and (command.context != DEFAULT_CONTEXT or command.text.strip()):
+            context = self._begin(command.context, ContextSettings(), now)
         if context is None:
-            return
-        if command.voice and (reason := self._check_voice(command.voice, context.settings.language)):
-            self._fail(context, Problem(code="unknown_voice", message=reason), now)
             return
         size = len(command.text.encode(errors="surrogatepass"))
         unspoken = size + sum(other.unspoken_bytes for other in self._contexts.values())
+        problem = self._unspeakable(command.voice, context.settings.language) if command.voice else None
         if unspoken > self.limits.unspoken_bytes:
-            self._fail(context, problems.too_much_text(unspoken, self.limits), now)
+            problem = problems.too_much_text(unspoken, self.limits)
+        if problem is not None:
+            self._fail(context, problem, now)
             return
         context.handle(Input.TEXT, now, command)
         if command.trigger:
@@ -258,7 +258,7 @@ class Session:
         merged = inherit(context.settings, self._clamped(settings, id))
         if merged != context.settings:
             changed = problems.settings_changed(context.settings, merged)
-            problem = changed if context.begun else self._unspeakable(merged)
+            problem = changed if context.begun else self._unspeakable(merged.voice, merged.language)
             if problem is not None:
                 self._fail(context, problem, now)
                 return
@@ -354,10 +354,10 @@ class Session:
         draining = sum(c.state is State.DRAINING for c in self._contexts.values())
         if draining >= self.limits.draining:
             return problems.too_many_draining(draining, self.limits)
-        return self._unspeakable(settings)
+        return self._unspeakable(settings.voice, settings.language)
 
-    def _unspeakable(self, settings: ContextSettings) -> Problem | None:
-        reason = self._check_voice(settings.voice, settings.language)
+    def _unspeakable(self, voice: str | None, language: str | None) -> Problem | None:
+        reason = self._check_voice(voice, language)
         return Problem(code="unknown_voice", message=reason) if reason else None
 
     def _clamped(self, settings: ContextSettings, id: str | None = None) -> ContextSettings:

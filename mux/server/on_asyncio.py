@@ -30,7 +30,7 @@ _log = get_logger("mux.server")
 
 TLS_BUFFER = 64 * 1024
 """Bytes that a connection's TLS layer may hold before its writer must wait, as much as a plain connection's
-transport. The loops' own default is 512 KiB: ten seconds of speech that a barge-in could not call back."""
+transport. The loops' own default is 512 KiB: eight seconds of speech that a barge-in could not call back."""
 ACCEPT_PAUSE = 0.1
 """Seconds without accepting anybody, when the system refuses: mostly for want of file descriptors."""
 

@@ -133,6 +133,7 @@ class Service:
             bound.info("socket_closed")
             if not self._sockets:
                 self._emptied.set()
+                self._emptied = anyio.Event()
 
     def _spell(self, effect: Speak) -> Normalized:
         return normalize(effect.text, self.engine.language(effect.voice, effect.language))
@@ -149,7 +150,6 @@ class Service:
     async def wait_drained(self) -> None:
         """Wait until the last socket is closed."""
         while self._sockets:
-            self._emptied = anyio.Event()
             await self._emptied.wait()
 
     async def close_all(self) -> None:

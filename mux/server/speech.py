@@ -6,6 +6,8 @@ limits, draining, usage and cancellation are the same. A client that hangs up st
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 import anyio
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
@@ -94,10 +96,11 @@ class Speech:
 
 async def _read(request: Request, most: int) -> bytes:
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > most:
-            raise MuxError.of("text_too_long", f"The body has more than {most} bytes.", limit=most)
+    async with aclosing(request.stream()) as pieces:
+        async for piece in pieces:
+            body += piece
+            if len(body) > most:
+                raise MuxError.of("text_too_long", f"The body has more than {most} bytes.", limit=most)
     return bytes(body)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import anyio
@@ -26,6 +28,8 @@ from wsproto.events import (
 
 from mux.links.memory import MemoryTransport, memory_pair
 from mux.links.transport import BaseTransport, Disconnected, Ending, Transport, open_transport
+
+sys.path.insert(0, str(Path(__file__).parent))  # for far_end: importlib mode adds no test directory
 
 Handler = Callable[[ByteStream], Awaitable[None]]
 

@@ -11,6 +11,7 @@ import pytest
 from mux.errors import Problem
 from mux.protocol.limits import Limits
 from mux.protocol.messages import (
+    DEFAULT_CONTEXT,
     Audio,
     Close,
     CloseSocket,
@@ -393,3 +394,15 @@ def test_several_voices_may_talk_in_one_context() -> None:
         ("wolf", "I am hungry. Very hungry. "),
         ("girl", "Oh. "),
     ]
+
+
+def test_a_space_without_an_id_parts_two_words_but_opens_nothing() -> None:
+    session = Session(ContextSettings())
+    session.receive(Text(DEFAULT_CONTEXT, " "), 0)
+    assert session.live_contexts == 0
+    for word in ("Hello", " ", "world."):
+        session.receive(Text(DEFAULT_CONTEXT, word), 0)
+    session.receive(Flush(DEFAULT_CONTEXT), 0)
+    (speak,) = session.take_effects()
+    assert isinstance(speak, Speak)
+    assert speak.text == "Hello world."

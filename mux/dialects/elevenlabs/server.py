@@ -49,9 +49,10 @@ class ElevenLabsServer(Writing):
         if id is None:
             if text is not None and not text.strip():
                 if not message.flush:
-                    # A context-less init sets up the connection; a context-less "" or " " is a keepalive.
-                    said = Configure(settings) if settings != NOTHING else KeepAlive()
-                    return [*commands, said]
+                    # A context-less init sets up the connection; a context-less "" is a keepalive, and so is
+                    # " ", unless the default context is open: then it may be what parts two words.
+                    said = Text(DEFAULT_CONTEXT, text) if text else KeepAlive()
+                    return [*commands, Configure(settings) if settings != NOTHING else said]
                 text = None  # the default context opens only for something to say
             id = DEFAULT_CONTEXT
         if text:

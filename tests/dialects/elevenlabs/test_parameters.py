@@ -100,11 +100,16 @@ def test_a_timeout_out_of_range_is_left_for_the_core_to_clamp() -> None:
     assert parse_parameters("v", {"inactivity_timeout": "0"}).settings.inactivity_timeout == 0
 
 
-@pytest.mark.parametrize("name", ["xi-api-key", "xi_api_key", "api_key", "authorization", "single_use_token"])
+@pytest.mark.parametrize("name", ["xi-api-key", "xi_api_key", "api_key", "authorization"])
 def test_a_key_is_found_under_each_of_its_names_and_is_never_listed_as_unknown(name: str) -> None:
     parameters = parse_parameters("v", {name: "sesame"})
     assert parameters.key == "sesame"
     assert parameters.unknown == ()
+
+
+def test_a_single_use_token_is_no_key() -> None:
+    parameters = parse_parameters("v", {"single_use_token": "once"})
+    assert (parameters.key, parameters.token, parameters.unknown) == (None, "once", ())
 
 
 def test_unknown_names_are_told_without_their_values_and_change_nothing() -> None:
