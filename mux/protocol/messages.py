@@ -77,7 +77,14 @@ class Invalid(msgspec.Struct, frozen=True):
     context: str | None = None
 
 
-Command: TypeAlias = Configure | Open | Text | Flush | Close | KeepAlive | CloseSocket | Invalid
+class Notice(msgspec.Struct, frozen=True):
+    """Something in a message has no effect here; the client is told so, and nothing ends."""
+
+    problem: Problem
+    context: str | None = None
+
+
+Command: TypeAlias = Configure | Open | Text | Flush | Close | KeepAlive | CloseSocket | Invalid | Notice
 
 
 # --- effects: core to engine side --------------------------------------------------------------------

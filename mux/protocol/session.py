@@ -28,6 +28,7 @@ from mux.protocol.messages import (
     Flush,
     Invalid,
     KeepAlive,
+    Notice,
     Open,
     Reason,
     Report,
@@ -39,7 +40,7 @@ from mux.protocol.messages import (
 )
 from mux.protocol.outbox import Outbox
 from mux.protocol.table import Input, State
-from mux.protocol.voice import INACTIVITY_RANGE, ContextSettings, inherit
+from mux.protocol.voice import ContextSettings, clamp_timeout, inherit
 
 __all__ = ["Session"]
 
@@ -110,6 +111,8 @@ class Session:
                 self._settings = inherit(self._settings, self._clamped(settings))
             case Invalid():
                 self._invalid(command, now)
+            case Notice(problem, context):
+                self.warn(problem, context)
             case CloseSocket():
                 self.finish(SessionClosed(1000, ""), now)
 
@@ -197,9 +200,9 @@ class Session:
     def live_contexts(self) -> int:
         return len(self._contexts)
 
-    def warn(self, problem: Problem) -> None:
+    def warn(self, problem: Problem, context: str | None = None) -> None:
         """Tell the client something that ends nobody."""
-        self._notices.append(Warning(problem))
+        self._notices.append(Warning(problem, context))
 
     def wind_down(self, problem: Problem, end: SessionClosed) -> None:
         """From now on refuse new contexts with `problem`, and after the last one close with `end`."""
@@ -362,13 +365,10 @@ class Session:
 
     def _clamped(self, settings: ContextSettings, id: str | None = None) -> ContextSettings:
         """Bring the timeout into its range and say so."""
-        timeout = settings.inactivity_timeout
-        low, high = INACTIVITY_RANGE
-        if timeout is None or low <= timeout <= high:
+        given, clamped = settings.inactivity_timeout, clamp_timeout(settings.inactivity_timeout)
+        if given is None or clamped is None or given == clamped:
             return settings
-        clamped = min(max(timeout, low), high)
-        problem = problems.timeout_clamped(timeout, clamped)
-        self._notices.append(Warning(problem, id))
+        self.warn(problems.timeout_clamped(given, clamped), id)
         return inherit(settings, ContextSettings(inactivity_timeout=clamped))
 
     def _fail(self, context: Context, problem: Problem, now: float) -> None:

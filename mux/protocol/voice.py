@@ -8,7 +8,7 @@ import msgspec
 
 from mux.errors import Problem
 
-__all__ = ["RANGES", "ContextSettings", "VoiceSettings", "inherit", "voice_settings"]
+__all__ = ["RANGES", "ContextSettings", "VoiceSettings", "clamp_timeout", "inherit", "voice_settings"]
 
 DEFAULT_SCHEDULE = (120, 160, 250, 290)
 """`chunk_length_schedule` where nobody gave one (ElevenLabs' documented default)."""
@@ -64,6 +64,12 @@ def inherit(base: ContextSettings, own: ContextSettings) -> ContextSettings:
             base.inactivity_timeout if own.inactivity_timeout is None else own.inactivity_timeout
         ),
     )
+
+
+def clamp_timeout(seconds: float | None) -> float | None:
+    """The nearest inactivity timeout that is in range."""
+    low, high = INACTIVITY_RANGE
+    return None if seconds is None else min(max(seconds, low), high)
 
 
 def voice_settings(given: Any) -> dict[str, float | bool] | Problem:

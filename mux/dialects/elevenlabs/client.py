@@ -20,6 +20,7 @@ from mux.protocol.messages import (
     Flush,
     Invalid,
     KeepAlive,
+    Notice,
     Open,
     Reason,
     Text,
@@ -75,8 +76,8 @@ class ElevenLabsClient:
                 return ClientMessage(text="", context_id=context)
             case CloseSocket():
                 return ClientMessage(close_socket=True)
-            case Invalid():
-                raise ValueError("a client does not send Invalid")
+            case Invalid() | Notice():
+                raise ValueError("these are a server's words")
 
     def decode(self, data: str | bytes) -> list[Received]:
         try:

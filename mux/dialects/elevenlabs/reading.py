@@ -12,7 +12,15 @@ from mux.errors import Problem
 from mux.protocol.messages import Invalid
 from mux.protocol.voice import SCHEDULE_RANGE, ContextSettings, voice_settings
 
-__all__ = ["NOTHING", "UNREADABLE", "decode_message", "key_of", "settings_of", "unreadable"]
+__all__ = [
+    "DICTIONARIES_IGNORED",
+    "NOTHING",
+    "UNREADABLE",
+    "decode_message",
+    "key_of",
+    "settings_of",
+    "unreadable",
+]
 
 UNREADABLE = (msgspec.DecodeError, RecursionError, UnicodeError)
 """All that msgspec raises for what a peer sends: RecursionError on deep nesting, UnicodeError on bad UTF-8
@@ -32,6 +40,14 @@ class _Id(msgspec.Struct):
 
 
 _decode_id = msgspec.json.Decoder(_Id).decode
+
+
+DICTIONARIES_IGNORED = Problem(
+    code="setting_ignored",
+    message="pronunciation_dictionary_locators are not applied: the dictionaries are the vendor's. Write the "
+    "words as they are to be said, or leave the locators out.",
+    param="pronunciation_dictionary_locators",
+)
 
 
 def key_of(message: ClientMessage) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mux.dialects.base import Credentials, Decoded
 from mux.dialects.elevenlabs.reading import (
+    DICTIONARIES_IGNORED,
     NOTHING,
     UNREADABLE,
     decode_message,
@@ -21,6 +22,7 @@ from mux.protocol.messages import (
     Flush,
     Invalid,
     KeepAlive,
+    Notice,
     Open,
     Text,
 )
@@ -45,6 +47,9 @@ class ElevenLabsServer(Writing):
         id = message.context_id or message.context_id_camel or None
         if isinstance(settings, Problem):
             return [*commands, Invalid(settings, id)]
+        if message.pronunciation_dictionary_locators and not self._told:
+            self._told = True
+            commands.append(Notice(DICTIONARIES_IGNORED, id))
         text = message.text
         if id is None:
             if text is not None and not text.strip():

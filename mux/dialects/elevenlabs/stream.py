@@ -5,10 +5,17 @@ from __future__ import annotations
 import msgspec
 
 from mux.dialects.base import Credentials, Decoded
-from mux.dialects.elevenlabs.reading import UNREADABLE, decode_message, key_of, settings_of, unreadable
+from mux.dialects.elevenlabs.reading import (
+    DICTIONARIES_IGNORED,
+    UNREADABLE,
+    decode_message,
+    key_of,
+    settings_of,
+    unreadable,
+)
 from mux.dialects.elevenlabs.writing import Writing
 from mux.errors import Problem
-from mux.protocol.messages import Close, ContextClosed, Event, Flush, FlushDone, Invalid, Open, Text
+from mux.protocol.messages import Close, ContextClosed, Event, Flush, FlushDone, Invalid, Notice, Open, Text
 
 __all__ = ["ElevenLabsStream"]
 
@@ -51,12 +58,15 @@ class ElevenLabsStream(Writing):
             problem = unreadable(data, error).problem
             return [Invalid(msgspec.structs.replace(problem, code="invalid_message"), ONLY)]
         if self._ended:
-            return [Invalid(_LATE)] if message.text and not message.text.isspace() else []
+            return [Notice(_LATE)] if message.text and not message.text.isspace() else []
         commands: list[Decoded] = []
         if key := key_of(message):
             commands.append(Credentials(key))
         if isinstance(settings, Problem):
             return [*commands, Invalid(settings, ONLY)]
+        if message.pronunciation_dictionary_locators and not self._told:
+            self._told = True
+            commands.append(Notice(DICTIONARIES_IGNORED))
         # Whatever else it says, a message keeps the one context alive, which `Open` does too.
         commands.append(Open(ONLY, settings))
         if message.text:

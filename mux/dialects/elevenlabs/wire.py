@@ -31,6 +31,7 @@ class ClientMessage(msgspec.Struct, omit_defaults=True, kw_only=True):
     generation_config: Any = None
     generator_config: Any = None
     chunk_length_schedule: Any = None
+    pronunciation_dictionary_locators: Any = None
     voice_id: str | None = None
     language_code: str | None = None
     inactivity_timeout: float | None = None

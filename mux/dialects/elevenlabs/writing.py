@@ -37,6 +37,8 @@ class Writing:
     def __init__(self, *, sync_alignment: bool = False, session_id: str = "") -> None:
         self._absolute = sync_alignment
         self._session_id = session_id
+        self._told = False
+        """Whether the client has been told what has no effect here; once is enough."""
 
     def name(self, context: str | None) -> str | msgspec.UnsetType:
         """A context's id as it stands in frames."""

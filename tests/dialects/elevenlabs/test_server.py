@@ -16,6 +16,7 @@ from mux.protocol.messages import (
     Flush,
     Invalid,
     KeepAlive,
+    Notice,
     Open,
     Text,
 )
@@ -48,7 +49,7 @@ MESSAGES: dict[str, tuple[dict[str, Any], list[Decoded]]] = {
     ),
     "livekit init with a dictionary": (
         said("a1", text=" ", pronunciation_dictionary_locators=[{"pronunciation_dictionary_id": "p"}]),
-        [Text("a1", " ")],
+        [Notice(DICTIONARIES_IGNORED, "a1"), Text("a1", " ")],
     ),
     "pipecat init": (
         {"text": " ", "context_id": "c1", "voice_settings": {"stability": 0.5}},
@@ -271,3 +272,10 @@ def test_no_sentence_repeats_spoken_text() -> None:
     assert isinstance(invalid, Invalid)
     assert "secret" not in invalid.problem.message
     assert "$.flush" in invalid.problem.message
+
+
+def test_that_dictionaries_are_not_applied_is_said_once() -> None:
+    server = ElevenLabsServer()
+    asked = json.dumps(said("a1", text="Hi. ", pronunciation_dictionary_locators=[{"version_id": "v"}]))
+    assert Notice(DICTIONARIES_IGNORED, "a1") in server.decode(asked)
+    assert server.decode(asked) == [Text("a1", "Hi. ")]

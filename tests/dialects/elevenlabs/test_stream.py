@@ -17,6 +17,7 @@ from mux.protocol.messages import (
     Flush,
     FlushDone,
     Invalid,
+    Notice,
     Open,
     Reason,
     SessionClosed,
@@ -107,10 +108,9 @@ def test_after_the_end_only_text_that_is_lost_is_answered(late: Any) -> None:
     wire = ElevenLabsStream()
     decode({"text": ""}, wire)
     assert decode(late, wire) == []
-    (invalid,) = decode({"text": "One more thing."}, wire)
-    assert isinstance(invalid, Invalid)
-    # No context: it is a warning, and the end that is under way stays as it is.
-    assert (invalid.context, invalid.problem.code) == (None, "socket_closing")
+    (notice,) = decode({"text": "One more thing."}, wire)
+    assert isinstance(notice, Notice)
+    assert (notice.context, notice.problem.code) == (None, "socket_closing")
 
 
 # --- what the server says ----------------------------------------------------------------------------
