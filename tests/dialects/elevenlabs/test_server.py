@@ -9,6 +9,7 @@ import pytest
 
 from mux.dialects.base import Credentials, Decoded
 from mux.dialects.elevenlabs import ElevenLabsServer
+from mux.dialects.elevenlabs.reading import DICTIONARIES_IGNORED
 from mux.protocol.messages import (
     Close,
     CloseSocket,
