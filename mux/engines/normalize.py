@@ -6,6 +6,7 @@ Clients think in the characters that they sent ("$5"), an engine times the chara
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from mux.engines.english import english
 from mux.engines.readings import NEUTRAL, Edit, Reading
 
-__all__ = ["Normalized", "SourceClock", "Span", "identity", "normalize"]
+__all__ = ["Normalized", "SourceClock", "Span", "edited", "identity", "normalize"]
 
 _PAUSE = "\N{EM DASH}"
 _TYPED = str.maketrans("\u00a0\u2009\u202f\u2010\u2011\u2212", "   ---")
@@ -43,13 +44,18 @@ def identity(text: str) -> Normalized:
     return Normalized(text, (Span(0, len(text), 0, len(text)),) if text else ())
 
 
-def normalize(text: str, language: str | None = None) -> Normalized:
+def normalize(text: str, language: str | None = None, settled: Sequence[Edit] = ()) -> Normalized:
     """What to say for `text` in `language`, the BCP 47 tag of the voice that speaks (None: American English,
-    the default voice's). Languages other than English get only what holds in all of them.
+    the default voice's). Languages other than English get only what holds in all of them. `settled` are edits
+    that are made in any case: no reading touches their characters.
 
     Text that is not blank never becomes blank: marks alone ("**") sound as a pause. Takes linear time.
     """
-    edits = _edits(text, _readings((language or "en-US").lower().replace("_", "-")))
+    return edited(text, _edits(text, _readings((language or "en-US").lower().replace("_", "-")), settled))
+
+
+def edited(text: str, edits: Sequence[Edit]) -> Normalized:
+    """Say `text` with `edits`, which are in order and do not overlap. If all is blank then, say a pause."""
     if not edits:
         return identity(text)
     said: list[str] = []
@@ -81,11 +87,13 @@ def _readings(tag: str) -> tuple[Reading, ...]:
     return (*NEUTRAL, *english(region)) if language == "en" else NEUTRAL
 
 
-def _edits(text: str, readings: tuple[Reading, ...]) -> list[Edit]:
+def _edits(text: str, readings: tuple[Reading, ...], settled: Sequence[Edit]) -> list[Edit]:
     """All edits, in the text's order. Where two readings want the same characters, the earlier one wins."""
     typed = text.translate(_TYPED)
     taken = bytearray(len(text))
-    edits: list[Edit] = []
+    for start, end, _ in settled:
+        taken[start:end] = b"\1" * (end - start)
+    edits = list(settled)
     for reading in readings:
         for match in reading.pattern.finditer(typed):
             wanted = reading.edits(match)

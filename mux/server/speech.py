@@ -23,6 +23,8 @@ __all__ = ["Speech"]
 
 BODY_SECONDS = 10.0
 """How long a request's body may take to arrive."""
+WHOLE_BYTES = 40_000
+"""UTF-8 bytes of text for an answer that is sent whole: some 45 minutes of speech, which wait in memory."""
 
 
 class Speech:
@@ -73,13 +75,12 @@ class Speech:
         wanted = parse_request(body)
         check_model(wanted.model_id, "http")
         check_speaker(self._service, voice, wanted.language_code or None)
-        size, most = len(wanted.text.encode(errors="surrogatepass")), self._service.limits.unspoken_bytes
+        most = WHOLE_BYTES if self._whole else self._service.limits.unspoken_bytes
+        size = len(wanted.text.encode(errors="surrogatepass"))
         if size > most:
-            raise MuxError.of(
-                "text_too_long",
-                f"The text has {size} bytes; at most {most} may be spoken in one request.",
-                limit=most,
-            )
+            hint = " The /stream endpoint takes more." if self._whole else ""
+            said = f"The text has {size} bytes; at most {most} may be spoken in one request.{hint}"
+            raise MuxError.of("text_too_long", said, limit=most, observed=size)
         return SpeechAnswer(wanted, timed=self._timed, whole=self._whole)
 
     def _headers(self, request_id: str, characters: int) -> dict[str, str]:

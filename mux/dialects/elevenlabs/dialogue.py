@@ -98,6 +98,10 @@ class ElevenLabsDialogue:
 
     def __init__(self, *, single: bool = False, session_id: str = "") -> None:
         self.single = single
+        self._ended = False
+        """The single socket's client has said its last word."""
+        self._flushes = 0
+        """How many flushes that client asked for."""
         self._session_id = session_id
 
     def decode(self, data: str | bytes) -> list[Decoded]:
@@ -105,17 +109,27 @@ class ElevenLabsDialogue:
             message = _decode(data)
         except UNREADABLE as error:
             invalid = unreadable(data, error)
-            return [Invalid(invalid.problem, ONLY) if self.single else invalid]
+            if self.single:
+                invalid = Invalid(invalid.problem, ONLY)
+            return [] if self._ended else [invalid]
+        if self._ended:
+            return []
         commands: list[Decoded] = []
         if key := message.xi_api_key or message.authorization:
             commands.append(Credentials(key))
         id = ONLY if self.single else message.context_id or None
         if id is not None:
-            commands += self._context(id, message)
+            said = self._context(id, message)
+            self._flushes += sum(isinstance(command, Flush) for command in said)
+            commands += said
         elif not message.close_socket:
             commands.append(Invalid(_NO_ID))
-        if message.close_socket:
-            commands += [Close(ONLY), CloseSocket()] if self.single else [CloseSocket()]
+        if message.close_socket and self.single:
+            # The context's end is the socket's, so that a failure until then decides how it closes.
+            self._ended = True
+            commands += [Open(ONLY), Flush(ONLY), Close(ONLY)]
+        elif message.close_socket:
+            commands.append(CloseSocket())
         return commands
 
     def _context(self, id: str, message: _Message) -> list[Decoded]:
@@ -155,6 +169,8 @@ class ElevenLabsDialogue:
 
     def event(self, event: Event) -> list[str]:
         match event:
+            case FlushDone(number=number) if self.single and number > self._flushes:
+                return []  # nobody asked for it: the end itself follows
             case FlushDone(context):
                 return [self._frame(context, is_final_audio_for_turn=True)]
             case ContextClosed():

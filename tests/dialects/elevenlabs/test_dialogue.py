@@ -92,7 +92,6 @@ def test_the_single_socket_has_no_ids() -> None:
     assert isinstance(opened, Open)
     assert text == Text(opened.context, "Hi.", voice="v")
     assert flush == Flush(opened.context)
-    assert dialect.decode('{"close_socket": true}')[-2:] == [Close(opened.context), CloseSocket()]
     frames = [
         *dialect.event(FlushDone(opened.context, 1, 1)),
         *dialect.event(ContextClosed(opened.context, 1, Reason.COMPLETED, Usage())),
@@ -101,6 +100,13 @@ def test_the_single_socket_has_no_ids() -> None:
     assert not [frame for frame in frames if "context_id" in frame]
     (only,) = dialect.event(ContextClosed(opened.context, 1, Reason.FAILED, Usage(), PROBLEM))
     assert json.loads(only)["error"] == "engine_failed"
+    assert dialect.decode('{"close_socket": true}')[-2:] == [Flush(opened.context), Close(opened.context)]
+    # what comes after the last word is nobody's
+    assert dialect.decode('{"keep_alive": true}') == []
+    assert dialect.decode('{"close_socket": true}') == []
+    assert dialect.decode("garbage") == []
+    assert dialect.event(FlushDone(opened.context, 1, 1))
+    assert dialect.event(FlushDone(opened.context, 1, 2)) == []
 
 
 def test_frames() -> None:

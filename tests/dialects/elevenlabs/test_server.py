@@ -171,7 +171,7 @@ MESSAGES: dict[str, tuple[dict[str, Any], list[Decoded]]] = {
 def test_messages(name: str) -> None:
     message, commands = MESSAGES[name]
     assert decode(message) == commands
-    assert wire.decode(json.dumps(message).encode()) == commands, "bytes are read as text is"
+    assert ElevenLabsServer().decode(json.dumps(message).encode()) == commands, "bytes are read as text is"
 
 
 @pytest.mark.parametrize(
