@@ -1,8 +1,9 @@
 """A context never notices another: take all commands of one out of a history, and every other context gets
-exactly the same events at the same times. (As long as no limit of the socket is reached: those are shared.)"""
+exactly the same events at the same times. (As long as no limit of the socket is reached: they are shared.)"""
 
 from __future__ import annotations
 
+from itertools import chain, repeat, takewhile
 from typing import Any
 
 import msgspec
@@ -37,7 +38,17 @@ LIMITS = Limits(contexts=1000, draining=1000, ahead_seconds=0.3, audio_bytes=400
 
 ids = st.sampled_from(["a", "b", "c", "d"])
 texts = st.sampled_from(
-    ["Hi. ", "One, two, three. ", "word ", "mute. ", "broken. ", "endless. ", "slow to stop. ", " ", "x" * 200]
+    [
+        "Hi. ",
+        "One, two, three. ",
+        "word ",
+        "mute. ",
+        "broken. ",
+        "endless. ",
+        "slow to stop. ",
+        " ",
+        "x" * 200,
+    ]
 )
 settings = st.builds(
     ContextSettings,
@@ -83,13 +94,12 @@ class Engine:
         for key, (text, age) in list(self.speaking.items()):
             self.speaking[key] = text, age + 1
             done = text[3 * age : 3 * age + 3]
-            if key in self.stopping and "slow to stop" not in text:
-                self.end(key, None, now)
-            elif "mute" in text:
+            stops = key in self.stopping and "slow to stop" not in text
+            if stops or "mute" in text:
                 self.end(key, None, now)
             elif "broken" in text and age == 1:
                 self.end(key, BROKEN, now)
-            elif done or "endless" in text:
+            elif done or ("endless" in text and age < 40):
                 pcm, starts = b"\1\0" * 130, tuple(range(0, 40 * len(done), 40))
                 self.session.report(Spoken(*key, pcm, RATE, starts), now)
             else:
@@ -119,8 +129,9 @@ def play(history: list[Step], without: str = "") -> dict[str, list[Any]]:
             heard.setdefault(event.context, []).append((now, event))
             engine.listen()
 
-    rest: list[Step] = [(KeepAlive(), 0.5, True)] * 30 + [(Close(id), 0.5, True) for id in "abcd"] * 2
-    for command, seconds, reads in [*history, *rest]:
+    rest: list[Step] = [(KeepAlive(), 0.5, True)] * 10 + [(Close(id), 0.5, True) for id in "abcd"]
+    drained = takewhile(lambda step: session.live_contexts, repeat((KeepAlive(), 0.5, True), 1000))
+    for command, seconds, reads in chain(history, rest, drained):
         if getattr(command, "context", None) != without:
             session.receive(command, now)
         engine.listen()

@@ -48,9 +48,7 @@ actions = st.one_of(
 
 
 @given(st.lists(actions, max_size=80), st.sets(names))
-def test_any_history_keeps_order_turns_and_counts(
-    history: list[tuple[str, ...]], held: set[int]
-) -> None:
+def test_any_history_keeps_order_turns_and_counts(history: list[tuple[str, ...]], held: set[int]) -> None:
     """Against lists: what goes out of a part is what came in, in order; events before any speech; and
     between two frames of one part every other part that is ready has its turn."""
     outbox: Outbox[int] = Outbox()

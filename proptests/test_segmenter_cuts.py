@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from itertools import pairwise
 
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -29,7 +30,7 @@ places = st.lists(st.integers(0, 2000), max_size=40)
 def cut_at(text: str, places: list[int]) -> list[str]:
     """Cut `text` into messages; empty ones are messages too."""
     borders = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
-    return [text[start:end] for start, end in zip(borders, borders[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(borders)]
 
 
 def segments(messages: list[str], schedule: list[int], auto_mode: bool = False) -> list[Cut]:
@@ -51,6 +52,8 @@ def check(cuts: list[Cut], text: str) -> None:
 @given(texts, schedules, places, places)
 @example("x" * MAX_SEGMENT + "\u0301y", [5], [MAX_SEGMENT], [])
 @example("x" * MAX_SEGMENT, [5], [MAX_SEGMENT - 1], [])
+@example("donaudampfschiff   fahrt", [5], [17], [])
+@example("(" * (MAX_SEGMENT - 1) + "a. And then, so it goes on", [10], [], [])
 def test_segments_do_not_depend_on_how_text_was_cut(
     text: str, schedule: list[int], one: list[int], other: list[int]
 ) -> None:
@@ -101,7 +104,11 @@ def test_a_schedule_speaks_as_soon_as_a_threshold_is_reached(text: str, schedule
         assert not any(character.isspace() for character in waiting[: max(schedule)])
 
 
-@given(st.lists(st.sampled_from(["x", "e\u0301", "क\u093e", "👩\u200d🚀", "👍\U0001f3fd", "❤\ufe0f"]), max_size=900))
+@given(
+    st.lists(
+        st.sampled_from(["x", "e\u0301", "क\u093e", "👩\u200d🚀", "👍\U0001f3fd", "❤\ufe0f"]), max_size=900
+    )
+)
 def test_a_hard_cut_is_never_inside_a_combining_sequence(clusters: list[str]) -> None:
     cuts = segments(["".join(clusters)], [5])
     for cut in cuts[1:]:

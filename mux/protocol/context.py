@@ -99,6 +99,7 @@ class Context:
         self._ending = False
         self._segments = 0
         self._flushes = 0
+        self._flushes_answered = 0
         self._accepted = 0
         self._synthesised = 0
         self._sample_rate = 1
@@ -132,6 +133,11 @@ class Context:
         """Whether work is pending: text that an engine owes, or speech that was not sent. Text that was
         never flushed is not pending work."""
         return self._active is not None or bool(self._waiting) or self.part.waiting_bytes > 0
+
+    @property
+    def unanswered_flushes(self) -> int:
+        """Flushes whose end the client has not been told."""
+        return self._flushes - self._flushes_answered
 
     @property
     def deadline(self) -> float:
@@ -310,6 +316,8 @@ class Context:
         if isinstance(item, End):
             self.handle(Input.END_SENT, now)
             return ContextClosed(self.id, self.serial, self.reason, self.usage(), self.problem)
+        if isinstance(item, FlushDone):
+            self._flushes_answered = item.number
         if isinstance(item, Segment):
             self.timeline.characters_sent += len(item.text) - item.mapped
             return SegmentDone(self.id, self.serial, item.number, dry=not self.busy)

@@ -29,6 +29,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The longest audio frame, and so the longest that a context waits for each other one."""
     stop_seconds: float = 0.5
     """How long the end of a cancelled context waits for its engine, so that its usage is exact."""
+    flushes: int = 1000
+    """Flushes of one context whose end the client has not read; above it, reading pauses."""
     backlog: int = 64
     """Cancelled and refused contexts whose end the client has not read; above it, reading pauses."""
     discard_unflushed: bool = False

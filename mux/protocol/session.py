@@ -179,8 +179,7 @@ class Session:
 
     def next_deadline(self) -> float:
         """When `tick` must be called next; infinity for never."""
-        deadlines = [context.deadline for context in self._contexts.values()]
-        return min(deadlines, default=self._idle_deadline())
+        return min([c.deadline for c in self._contexts.values()], default=self._idle_deadline())
 
     def due(self, serial: int) -> float:
         """When this context's listener runs out of audio: the engine side serves the earliest first."""
@@ -190,7 +189,8 @@ class Session:
     def congested(self) -> bool:
         """Whether so many ends are unread that nothing more may be read."""
         most = self.limits.contexts + self.limits.draining + self.limits.backlog
-        return len(self._contexts) > most or len(self._notices) > self.limits.backlog
+        flushes = any(c.unanswered_flushes > self.limits.flushes for c in self._contexts.values())
+        return flushes or len(self._contexts) > most or len(self._notices) > self.limits.backlog
 
     @property
     def open_contexts(self) -> int:

@@ -396,6 +396,24 @@ def test_several_voices_may_talk_in_one_context() -> None:
     ]
 
 
+def test_a_flood_of_flushes_pauses_the_reading_until_their_ends_are_read() -> None:
+    session = Session(ContextSettings(), limits=Limits(flushes=3))
+    session.receive(Text("a", "Hello. "), 0)
+    for _ in range(3):
+        session.receive(Flush("a"), 0)
+    assert not session.congested
+    session.receive(Flush("a"), 0)
+    assert session.congested
+    (speak,) = session.take_effects()
+    assert isinstance(speak, Speak)
+    session.report(Spoken(speak.serial, 1, bytes(200), 1000), 0)
+    session.report(SegmentEnded(speak.serial, 1), 0)
+    assert session.congested
+    while session.next_event(0):
+        pass
+    assert not session.congested
+
+
 def test_a_space_without_an_id_parts_two_words_but_opens_nothing() -> None:
     session = Session(ContextSettings())
     session.receive(Text(DEFAULT_CONTEXT, " "), 0)
