@@ -4,13 +4,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types deep venv bench clean help
+# The SDK for JavaScript, which pip cannot install
+JS := @elevenlabs/elevenlabs-js@^2.73.0
+
+.PHONY: demo test lint types deep venv bench clients wires clean help
 
 help:
 	@echo "make demo   a dialogue over one socket, written to demo-out/"
 	@echo "make test   all tests (make deep: the long ones)"
 	@echo "make lint   ruff        make types  mypy"
 	@echo "make bench  latency and CPU, on both backends"
+	@echo "make clients  LiveKit, Pipecat, Patter and the ElevenLabs SDKs against mux serve (make wires: record them)"
 	@echo "make venv   .venv with a working .venv/bin/mux"
 
 demo: .venv/.mux
@@ -32,6 +36,12 @@ types: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python tests/bench.py
 
+clients: .venv-clients/.clients
+	DO_NOT_TRACK=1 .venv-clients/bin/python -m pytest -q -m clients tests/clients
+
+wires: .venv-clients/.clients
+	DO_NOT_TRACK=1 .venv-clients/bin/python tests/wires/record.py
+
 venv: .venv/.mux
 
 .venv/.mux: pyproject.toml | .venv/bin/python
@@ -42,7 +52,13 @@ venv: .venv/.mux
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ .venv/.mux
 
-.venv/bin/python:
+.venv-clients/.clients: pyproject.toml | .venv-clients/bin/python
+	.venv-clients/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[clients]'
+	@if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix .venv-clients/js $(JS); \
+	else echo "There is no npm here: the tests of the SDK for JavaScript will be skipped."; fi
+	@touch $@
+
+.venv/bin/python .venv-clients/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "mux needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version 2>&1)."; \
 	  echo "Name another one: make PYTHON=python3.12 demo"; exit 1; }
@@ -51,7 +67,7 @@ venv: .venv/.mux
 	  echo "This Python cannot make virtual environments: its ensurepip is missing."; \
 	  echo "Install the system package python$$version-venv (Debian, Ubuntu: sudo apt install python$$version-venv)"; \
 	  echo "and call make again."; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(@:/bin/python=)
 
 clean:
-	rm -rf .venv demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-clients demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis

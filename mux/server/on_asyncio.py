@@ -253,6 +253,9 @@ class _WebSocket(WebSocketsSansIOProtocol):
             # let the loop say that the peer is gone.
             await asyncio.sleep(0)
         await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            # A refusal completes a handshake too; uvicorn would log an error for each.
+            self.handshake_complete = True
 
     async def run_asgi(self) -> None:
         await super().run_asgi()

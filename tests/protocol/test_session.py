@@ -329,6 +329,16 @@ def test_winding_down_lets_running_contexts_go_on(bench: Bench) -> None:
     assert bench.pull()[-1] == SessionClosed(1012, "restart", draining)
 
 
+def test_late_text_for_a_context_of_a_failed_socket_gets_no_second_error(bench: Bench) -> None:
+    bench.send(Text("a", "Hi. "), Flush("a"), Text("b", "Ho. "))
+    bench.session.fail(BROKEN, bench.now)
+    ends = codes(bench.pull())  # "a" still waits for its engine
+    bench.send(Text("b", "more. "))
+    ends += codes(bench.pull())
+    bench.end(bench.spoken[0])
+    assert ends + codes(bench.pull()) == [("b", BROKEN.code), ("a", BROKEN.code)]
+
+
 def test_a_failed_socket_ends_every_context_with_its_problem(bench: Bench) -> None:
     bench.say("a", "One.")
     bench.say("b", "Two.")

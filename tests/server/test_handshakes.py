@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 from speaking import errors, heard, served, settled
 
+from mux.cli.local import local_server
+from mux.config import Settings
 from mux.errors import MuxError
+from mux.links.transport import open_transport
 
 pytestmark = pytest.mark.anyio
 TEXT = "One sentence, and then a second one. "
@@ -86,3 +89,14 @@ async def test_a_single_use_token_opens_one_stream() -> None:
             async with server.socket(f"single_use_token={token}"):
                 pass
         assert caught.value.code == "invalid_api_key"
+
+
+@pytest.mark.anyio
+async def test_a_refused_handshake_is_no_error_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    async with local_server(Settings(engine="tone")) as url:
+        for _ in range(2):
+            with pytest.raises(MuxError) as caught:
+                async with open_transport(f"{url}/v1/text-to-speech/v/multi-stream-input?model_id=nope"):
+                    pass
+            assert caught.value.problem.observed == 400
+    assert not [record for record in caplog.records if record.levelname in ("ERROR", "WARNING")]
