@@ -22,6 +22,7 @@ from mux.engines.tone import ToneEngine
 from mux.links.memory import MemoryTransport, memory_pair
 from mux.server.service import Service, new_session_id, start_service
 from mux.server.sockets import stream_dialect
+from mux.server.spelling import Spelling
 from mux.tasks import owned_tasks
 
 __all__ = ["MemoryServer", "memory_server"]
@@ -55,6 +56,7 @@ class MemoryServer:
                 parameters.settings,
                 parse_format(parameters.output_format),
                 authenticated=self.service.keys.open,
+                spelling=Spelling(normalized=parameters.normalize, ssml=parameters.ssml),
             )
         )
         return client

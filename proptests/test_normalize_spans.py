@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mux.engines.normalize import Normalized, SourceClock, identity, normalize
+from mux.engines.ssml import read_ssml
 
 PIECES = [
     "$5", "$1,234.56", "€3.50", "US$", " million", "12/25/2024", "2024-12-25", "1/2", "½", "555-1234",
@@ -102,3 +103,46 @@ def test_it_takes_linear_time(piece: str) -> None:
     normalized = normalize(text)
     assert time.process_time() - began < 2.0
     assert normalized.spans[-1].source_end == len(text)
+
+
+MARKUP = [
+    "<", ">", "</", "/>", '"', "'", "=", "<s>", "</s>", "<p>", "</p>", "<speak>", "<break/>", "<break ",
+    'time="1s"', '<break time="500ms"/>', '<sub alias="W 3">', "</sub>", '<sub alias="x"/>', "</say-as>",
+    '<say-as interpret-as="characters">', '<say-as interpret-as="digits">', "<say-as ",
+    'interpret-as="digits"', '<prosody rate="fast">', "</prosody>", "<audio src=x>", "<b>", "&amp;", "&lt;",
+    "&#0;", "&#xD800;", "&", "<!-- x -->", "<?xml?>", "<![CDATA[",
+]  # fmt: skip
+marked = st.one_of(
+    st.lists(st.sampled_from(MARKUP + PIECES), max_size=30).map("".join),
+    st.text("<>/=\"' &;#x1-!?abps", max_size=60),
+)
+
+
+@given(marked, languages, st.booleans())
+def test_markup_leaves_the_spans_whole_and_nothing_silent(
+    text: str, language: str | None, normalized: bool
+) -> None:
+    result = read_ssml(text, language, normalized=normalized)
+    check_spans(text, result)
+    assert bool(result.text.strip()) == bool(text.strip())
+
+
+@given(texts.filter(lambda text: not set(text) & set("<>&")), languages)
+def test_without_markup_ssml_changes_nothing(text: str, language: str | None) -> None:
+    assert read_ssml(text, language, normalized=True) == normalize(text, language)
+
+
+HOSTILE_MARKUP = [
+    *MARKUP, "<a ", "<a b=", "<a b='c' ", "<!--", "<!-- - ", "<?", "<sub alias='", "<break time=1", "&#1",
+    "<sub alias='x'>a", "<say-as interpret-as='characters'>a", "x='y' ", "<break x='y' ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", HOSTILE_MARKUP)
+@pytest.mark.parametrize("begin", ["", "<a", "<break "])
+def test_markup_takes_linear_time(begin: str, piece: str) -> None:
+    text = begin + (piece * 50_000)[:50_000]
+    began = time.process_time()
+    result = read_ssml(text, "en", normalized=False)
+    assert time.process_time() - began < 1.0
+    assert result.spans[-1].source_end == len(text)

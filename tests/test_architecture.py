@@ -45,9 +45,8 @@ MAY_KNOW: dict[str, set[str]] = {
     "hypercorn": {"server/on_trio.py"},
     "h11": {"server/on_asyncio.py", "server/on_trio.py", "server/head.py"},
     "starlette": {
-        f"server/{name}.py"
-        for name in ("accepted", "app", "catalogue", "door", "on_asyncio", "on_trio", "refusals", "run")
-        + ("sockets", "speech")
+        *(f"server/{name}.py" for name in ("accepted", "app", "catalogue", "door", "refusals", "run")),
+        *(f"server/{name}.py" for name in ("on_asyncio", "on_trio", "sockets", "speech")),
     },
     "av": {"audio/opus.py"},
     "soxr": {"audio/converter.py"},
@@ -62,7 +61,7 @@ def name_of(path: Path) -> str:
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Every module that a file imports, anywhere in it, with what it takes out of packages: absolute names."""
+    """Every name that a file imports, anywhere in it, with the package that it comes from."""
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -89,26 +89,27 @@ class Scheduler:
         while True:
             while not self._waiting:
                 await self._arrived.wait()
-            ticket = min(self._waiting, key=lambda waiting: waiting.due())
-            self._waiting.remove(ticket)
-            ticket.running = True
-            problem: Problem | None = None
-            try:
-                with ticket.scope:
-                    async with synthesizer.speak(ticket.job) as chunks:
-                        async for chunk in chunks:
-                            if ticket.stopped:
-                                break
-                            ticket.deliver(chunk)
-            except MuxError as error:
-                problem = error.problem
-            except Exception:
-                # A bug in an engine costs one context its segment, not everybody the engine.
-                log.exception("engine_bug")
-                problem = Problem(
-                    code="engine_failed", message="The engine failed unexpectedly; see the log."
-                )
-            ticket.deliver(None if ticket.stopped else problem)
+            # In a call of its own, so that who waits here keeps nobody's text, audio and socket.
+            await self._speak(synthesizer, min(self._waiting, key=lambda waiting: waiting.due()))
+
+    async def _speak(self, synthesizer: Synthesizer, ticket: Ticket) -> None:
+        self._waiting.remove(ticket)
+        ticket.running = True
+        problem: Problem | None = None
+        try:
+            with ticket.scope:
+                async with synthesizer.speak(ticket.job) as chunks:
+                    async for chunk in chunks:
+                        if ticket.stopped:
+                            break
+                        ticket.deliver(chunk)
+        except MuxError as error:
+            problem = error.problem
+        except Exception:
+            # A bug in an engine costs one context its segment, not everybody the engine.
+            log.exception("engine_bug")
+            problem = Problem(code="engine_failed", message="The engine failed unexpectedly; see the log.")
+        ticket.deliver(None if ticket.stopped else problem)
 
     async def _expire(self) -> None:
         """Fail what nobody had time for. Jobs arrive in the order of their deadlines."""
@@ -121,6 +122,7 @@ class Scheduler:
             if oldest in self._waiting:
                 self._waiting.remove(oldest)
                 oldest.deliver(self._overdue())
+            del oldest
 
     def _wake(self) -> None:
         self._arrived.set()

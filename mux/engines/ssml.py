@@ -33,18 +33,22 @@ _QUOTED = r"""(?:"[^"<]{0,300}+"|'[^'<]{0,300}+')"""
 _GIVEN = rf"{_NAME}\s*+=\s*+{_QUOTED}"
 _TOKEN = re.compile(
     rf"<(?P<closing>/)?(?P<name>{_NAME})"
-    rf"""(?P<attributes>(?:\s++{_NAME}\s*+=\s*+(?:{_QUOTED}|[^\s"'<>=/]{{1,300}}+)){{0,10}}+)"""
+    rf"""(?P<attributes>(?:\s++{_NAME}\s*+=\s*+(?:{_QUOTED}|(?:[^\s"'<>=/]|/(?!>)){{1,300}}+)){{0,10}}+)"""
     r"\s*+(?P<empty>/)?>"
     r"|<(?:!--[^<>]{0,300}--|!DOCTYPE[^<>]{0,300}|\?[^<>]{0,300}\?)>"
     r"|&(?P<entity>amp|lt|gt|quot|apos|\#\d{1,7}|\#x[\dA-Fa-f]{1,6});"
 )
-_ATTRIBUTE = re.compile(rf"""({_NAME})\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"']++))""")
+_ATTRIBUTE = re.compile(rf"""({_NAME})\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"'<>]++))""")
 _HALVED = "speak|break|emphasis|prosody|say-as|sub|phoneme|mark|voice|lang"
 """Elements with attributes, so that a space may be in their tag."""
-_FIRST_HALF = re.compile(rf"""<(?:{_HALVED})(?:\s++{_GIVEN})*+(?:\s++{_NAME}\s*+=\s*+["'][^"'<>]*+|\s++)\Z""")
+_FIRST_HALF = re.compile(
+    # a space that was cut at stands between attributes, or in one of the two that hold several words
+    rf"""<(?:{_HALVED})(?:\s++{_GIVEN})*+(?:\s++(?:alias|ph)\s*+=\s*+["'][^"'<>]{{0,300}}+|\s++)\Z"""
+)
 _SECOND_HALF = re.compile(
-    rf"\s*+(?:(?P<attributes>(?:[^<>\"'=]{{0,300}}+[\"'])?(?:(?:^|\s*+){_GIVEN})++|[^<>\"'=]{{1,300}}+[\"'])"
-    r"(?:\s*+/)?|/)>"
+    # whole attributes, or the end of one and whole ones, or only the tag's end
+    rf"""\s*+(?P<attributes>{_GIVEN}(?:\s++{_GIVEN})*+|[^<>"'=]{{0,300}}+["'](?:\s++{_GIVEN})*+|(?=/))"""
+    r"(?:\s*+/)?>"
 )
 _OWNERS = {"time": "break", "strength": "break", "alias": "sub", "interpret-as": "say-as"}
 """Whose attributes have an effect."""
@@ -145,16 +149,11 @@ class _Markup:
             del self.edits[opened.edits :]
             if name == "say-as":
                 self.edits += self._spelled(opened.tag.end, start, inside, opened.digits)
-            else:
-                if opened.tag.end == start:  # there is nothing inside that could be said as the alias
-                    start = opened.tag.start
-                    self.edits.pop()
-                else:
-                    self._say(opened.tag.end, start, opened.alias)
-                    opened = None
-                if opened is not None:
-                    self._say(start, end, opened.alias)
-                    return
+            elif opened.tag.end < start:
+                self._say(opened.tag.end, start, opened.alias)
+            else:  # nothing is inside that the alias could be said for
+                self.edits[-1] = opened.tag._replace(spoken=opened.alias)
+                self._hear(opened.alias)
         self._say(start, end, self._sentence_end() if name in ("s", "p") else "")
 
     def _spelled(self, start: int, end: int, inside: Sequence[Edit], digits: bool) -> Iterator[Edit]:
@@ -164,7 +163,9 @@ class _Markup:
         while start < end:
             edit = otherwise.get(start) or Edit(start, start + 1, self._text[start])
             spoken = edit.spoken
-            if len(spoken) == 1 and (spoken.isdecimal() if digits else unicodedata.category(spoken)[0] != "M"):
+            if len(spoken) == 1 and (
+                spoken.isdecimal() if digits else unicodedata.category(spoken)[0] != "M"
+            ):
                 # Alone, "a" would be the article, and as that no letter.
                 letter = f"{spoken}-" if spoken in "aA" and self._language == "en" else spoken
                 edit = edit._replace(spoken=f"{space}{letter}")
@@ -191,7 +192,9 @@ class _Markup:
 def _attributes(text: str) -> dict[str, str]:
     """The attributes of a tag by name, or of the rest of one."""
     return {
-        match[1].lower(): _ENTITY.sub(lambda entity: _character(entity[1]), match[2] or match[3] or match[4] or "")
+        match[1].lower(): _ENTITY.sub(
+            lambda entity: _character(entity[1]), match[2] or match[3] or match[4] or ""
+        )
         for match in _ATTRIBUTE.finditer(text)
     }
 

@@ -14,17 +14,17 @@ from mux.audio.formats import AudioFormat
 from mux.config import Settings
 from mux.dialects.base import ServerDialect
 from mux.engines.base import Engine
-from mux.engines.normalize import Normalized, normalize
 from mux.engines.scheduler import Scheduler
 from mux.errors import MuxError, Problem
 from mux.links.transport import Disconnected, Transport
 from mux.log import Logger, get_logger
 from mux.protocol.limits import STRICT, Limits
-from mux.protocol.messages import ContextClosed, SessionClosed, Speak
+from mux.protocol.messages import ContextClosed, SessionClosed
 from mux.protocol.session import Session
 from mux.protocol.voice import ContextSettings
 from mux.server.auth import KeyRing
-from mux.server.socket import ServerSocket, as_it_stands
+from mux.server.socket import ServerSocket
+from mux.server.spelling import Spelling
 from mux.server.tokens import Tokens
 from mux.tasks import owned_tasks
 
@@ -94,7 +94,7 @@ class Service:
         output: AudioFormat,
         *,
         authenticated: bool,
-        normalized: bool = True,
+        spelling: Spelling = Spelling(),  # noqa: B008
     ) -> None:
         """Serve one accepted socket until it ends. Cancelling drops it at once.
 
@@ -116,7 +116,9 @@ class Service:
             keys=self.keys,
             authentication_seconds=None if authenticated else self.settings.authentication_timeout,
             on_closed=closed,
-            spell=self._spell if normalized else as_it_stands,
+            spell=lambda effect: spelling.spell(
+                effect.text, self.engine.language(effect.voice, effect.language)
+            ),
         )
         bound.info("socket_opened", format=output.token)
         self._sockets.add(socket)
@@ -134,9 +136,6 @@ class Service:
             if not self._sockets:
                 self._emptied.set()
                 self._emptied = anyio.Event()
-
-    def _spell(self, effect: Speak) -> Normalized:
-        return normalize(effect.text, self.engine.language(effect.voice, effect.language))
 
     # --- winding down: what `run.serve` asks for at SIGTERM ----------------------------------------------
 

@@ -23,6 +23,7 @@ from mux.server.accepted import AcceptedSocket
 from mux.server.door import admit
 from mux.server.refusals import refuse
 from mux.server.service import Service, new_session_id
+from mux.server.spelling import Spelling
 
 __all__ = ["dialogue", "multi_stream_input", "stream_dialect", "stream_input"]
 
@@ -95,7 +96,7 @@ def _endpoint(
             inherit(parameters.settings, settings),
             admission.output,
             authenticated=admission.authenticated,
-            normalized=parameters.normalize,
+            spelling=Spelling(normalized=parameters.normalize, ssml=parameters.ssml),
         )
 
     return serve

@@ -18,6 +18,7 @@ from mux.links.transport import Disconnected, Ending
 from mux.server.door import admit, check_speaker
 from mux.server.refusals import error_response
 from mux.server.service import Service, new_session_id
+from mux.server.spelling import Spelling
 
 __all__ = ["Speech"]
 
@@ -62,7 +63,9 @@ class Speech:
             admission.parameters.settings,
             admission.output,
             authenticated=True,
-            normalized=answer.request.apply_text_normalization != "off",
+            spelling=Spelling(
+                normalized=answer.request.apply_text_normalization != "off", ssml=admission.parameters.ssml
+            ),
         )
         if answer.problem is not None and not transport.started:
             await error_response(answer.problem, request_id)(scope, receive, send)

@@ -17,7 +17,6 @@ DEFAULT_TIMEOUT = 20.0
 
 _KEY_NAMES = ("xi-api-key", "xi_api_key", "api_key", "authorization")
 _ACCEPTED = {
-    "enable_ssml_parsing": "flag",
     "enable_logging": "flag",
     "apply_language_text_normalization": "flag",
     "seed": "0 to 4294967295",
@@ -38,6 +37,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     """A single-use token."""
     model: str | None = None
     normalize: bool = True
+    ssml: bool = False
     unknown: tuple[str, ...] = ()
 
 
@@ -68,6 +68,7 @@ def parse_parameters(voice: str, query: Mapping[str, str]) -> Parameters:
         token=take("single_use_token", _text, None),
         model=take("model_id", _text, None),
         normalize=take("apply_text_normalization", _normalization, True),
+        ssml=take("enable_ssml_parsing", _flag, False),
         key=next((given[name] for name in _KEY_NAMES if name in given), None),
     )
     for name, kind in _ACCEPTED.items():
