@@ -27,12 +27,9 @@ FRAME_MS = 100
 @contextmanager
 def server(backend: str, engine: str) -> Iterator[tuple[str, int]]:
     """Start `mux serve` and give its URL and process id."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mux", "serve", "--port", "0", "--backend", backend, "--engine", engine]
-        + ["--log-level", "error"],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-m", "mux", "serve", "--port", "0", "--log-level", "error"]
+    command += ["--backend", backend, "--engine", engine]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         for line in process.stdout:
@@ -101,7 +98,7 @@ async def flood(url: str, pid: int, contexts: int, seconds: float) -> tuple[floa
 
 def main() -> None:
     random.seed(7)
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, espeak, pcm_24000; client in its own process")
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores, espeak, pcm_24000")
     print("backend   contexts   first audio p50 / p99 ms   server CPU us per 100 ms frame   audio s/s")
     for backend in ("asyncio", "trio"):
         with server(backend, "espeak") as (url, pid):

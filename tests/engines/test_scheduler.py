@@ -258,3 +258,18 @@ async def test_cancelling_the_scheduler_stops_its_synthesizers() -> None:
         await anyio.sleep(1.5)
     assert sorted(text for voice in voices for text in voice.stopped) == ["also long", "long"]
     assert not any(voice.busy for voice in voices)
+
+
+async def test_a_bug_in_who_takes_a_result_costs_nobody_else_the_scheduler() -> None:
+    scheduler = Scheduler([Voice()], 1000)
+    taken: list[Any] = []
+
+    def broken(outcome: Any) -> None:
+        raise RuntimeError("a bug")
+
+    async with owned_tasks() as tasks:
+        tasks.start_soon(scheduler.run)
+        scheduler.submit(Job("ab"), lambda: 0.0, broken)
+        scheduler.submit(Job("c"), lambda: 1.0, taken.append)
+        await anyio.sleep(10)
+        assert taken == [Chunk(b"c"), None]

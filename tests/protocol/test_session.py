@@ -335,7 +335,7 @@ def test_late_text_for_a_context_of_a_failed_socket_gets_no_second_error(bench: 
     ends = codes(bench.pull())  # "a" still waits for its engine
     bench.send(Text("b", "more. "))
     ends += codes(bench.pull())
-    bench.end(bench.spoken[0])
+    bench.end(bench.owed[0])
     assert ends + codes(bench.pull()) == [("b", BROKEN.code), ("a", BROKEN.code)]
 
 
