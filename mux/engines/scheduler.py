@@ -75,7 +75,7 @@ class Scheduler:
             ticket.scope.cancel()
         elif ticket in self._waiting:
             self._waiting.remove(ticket)
-            _deliver(ticket, None)
+            _end(ticket, None)
 
     async def run(self) -> None:
         """Speak until cancelled. Cancelling stops every synthesizer; jobs that were not finished get no end,
@@ -102,14 +102,14 @@ class Scheduler:
                     async for chunk in chunks:
                         if ticket.stopped:
                             break
-                        _deliver(ticket, chunk)
+                        ticket.deliver(chunk)
         except MuxError as error:
             problem = error.problem
         except Exception:
             # A bug in an engine costs one context its segment, not everybody the engine.
             log.exception("engine_bug")
             problem = Problem(code="engine_failed", message="The engine failed unexpectedly; see the log.")
-        _deliver(ticket, None if ticket.stopped else problem)
+        _end(ticket, None if ticket.stopped else problem)
 
     async def _expire(self) -> None:
         """Fail what nobody had time for. Jobs arrive in the order of their deadlines."""
@@ -121,7 +121,7 @@ class Scheduler:
             await anyio.sleep_until(oldest.deadline)
             if oldest in self._waiting:
                 self._waiting.remove(oldest)
-                _deliver(oldest, self._overdue())
+                _end(oldest, self._overdue())
             del oldest
 
     def _wake(self) -> None:
@@ -138,8 +138,8 @@ class Scheduler:
         )
 
 
-def _deliver(ticket: Ticket, outcome: Outcome) -> None:
-    """Hand a result over. A bug in who takes it costs nobody else the scheduler."""
+def _end(ticket: Ticket, outcome: Problem | None) -> None:
+    """Tell a job's end. A bug in who takes it costs nobody else the scheduler."""
     try:
         ticket.deliver(outcome)
     except Exception:
