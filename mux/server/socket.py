@@ -260,7 +260,9 @@ class ServerSocket:
             self._sent.set()
             self._sent = anyio.Event()
             if isinstance(event, SessionClosed):
-                await self._transport.aclose(event.code, event.reason)
+                # A client that does not read can hold up its own close for ever.
+                with anyio.move_on_after(SEND_SECONDS):
+                    await self._transport.aclose(event.code, event.reason)
                 return
 
     async def _send(self, frame: str | bytes) -> bool:

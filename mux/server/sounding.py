@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mux.audio.converter import Converter
 from mux.audio.formats import AudioFormat
 from mux.dialects.base import ServerDialect
-from mux.protocol.messages import Alignment, Audio, ContextClosed, Event, SegmentDone
+from mux.protocol.messages import Alignment, Audio, ContextClosed, Event, FlushDone, SegmentDone
 
 __all__ = ["Sounding"]
 
@@ -30,11 +30,21 @@ class Sounding:
             if event.alignment is not None:
                 voice.slices.append(event.alignment)
             return self._audio(event.context, voice, voice.converter.convert(event.pcm))
-        if isinstance(event, SegmentDone) and event.dry and (voice := self._voices.get(event.serial)):
-            return self._audio(event.context, voice, voice.converter.convert(b"", last=True), last=True)
+        if isinstance(event, SegmentDone) and event.dry:
+            return self._rest(event.context, event.serial)
         if isinstance(event, ContextClosed):
             self._voices.pop(event.serial, None)
-        return self._dialect.event(event)
+        frames = self._dialect.event(event)
+        if isinstance(event, FlushDone) and frames:
+            # The client takes what follows for the next turn's, so all of this one goes out before.
+            return [*self._rest(event.context, event.serial), *frames]
+        return frames
+
+    def _rest(self, context: str, serial: int) -> Sequence[str | bytes]:
+        """What the conversion holds back."""
+        if voice := self._voices.get(serial):
+            return self._audio(context, voice, voice.converter.convert(b"", last=True), last=True)
+        return ()
 
     def _audio(
         self, context: str, voice: _Voice, payload: bytes, *, last: bool = False

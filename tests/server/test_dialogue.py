@@ -47,3 +47,25 @@ async def test_two_voices_talk_in_one_context(single: bool) -> None:
     assert ends == ["is_final_audio_for_turn", "is_final"]
     assert said == "Hello Bob. Hi. "
     assert len(audio) == len(said) * 24_000 // 20 * 2  # the tone engine: 50 ms a character
+
+
+async def test_a_turn_is_whole_before_its_end_is_said() -> None:
+    """The resampler holds back up to 90 ms; they belong to their turn even if the next one is at work."""
+    said = ["Hello Bob. ", "Hi. "]
+    lines = [{"text": text, "new_turn": number > 0} for number, text in enumerate(said)]
+    turns = [b""]
+    async with (
+        local_server(Settings(engine="tone")) as url,
+        open_transport(
+            f"{url}/v1/text-to-dialogue/multi-stream-input?model_id=eleven_v3&output_format=pcm_16000"
+        ) as transport,
+    ):
+        await transport.send(
+            json.dumps({"context_id": "d", "inputs": lines, "flush": True, "close_context": True})
+        )
+        while not (frame := json.loads(await transport.receive())).get("is_final"):
+            if frame.get("is_final_audio_for_turn"):
+                turns.append(b"")
+            turns[-1] += base64.b64decode(frame.get("audio") or "")
+    # The tone engine: 50 ms a character.
+    assert [len(turn) for turn in turns] == [len(text) * 800 * 2 for text in said] + [0]

@@ -9,6 +9,7 @@ import pytest
 from wire import PCM, Wire, all_in_one, quick, say_alone
 
 from mux.config import Settings
+from mux.links.memory import MemoryTransport
 from mux.server.socket import CUT_OFF_SECONDS, SEND_SECONDS
 from mux.testing import memory_server
 
@@ -103,6 +104,24 @@ async def test_a_client_that_reads_slowly_is_served() -> None:
             await client.read_until(lambda frame: True)
             await anyio.sleep(SEND_SECONDS / 4)
         assert len(client.audio("a")) == len(text) * 800
+
+
+@pytest.mark.virtual_time
+async def test_closing_the_socket_of_a_client_that_does_not_read_has_an_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def never(transport: MemoryTransport, code: int = 1000, reason: str = "") -> None:
+        await anyio.sleep_forever()  # what an ASGI server's close does while its buffer is full
+
+    async with memory_server(quick()) as server:
+        client = Wire(server.open(**PCM))
+        await client.say(all_in_one("a", "Bye."))
+        await client.final("a")
+        with monkeypatch.context() as patch:
+            patch.setattr(MemoryTransport, "aclose", never)
+            await client.say({"close_socket": True})
+            await anyio.sleep(SEND_SECONDS + 1)
+            assert server.service.sockets == 0
 
 
 # --- keys in messages --------------------------------------------------------------------------------

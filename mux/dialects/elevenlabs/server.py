@@ -53,7 +53,7 @@ class ElevenLabsServer(Writing):
         text = message.text
         if id is None:
             if text is not None and not text.strip():
-                if not message.flush:
+                if not (message.flush or message.close_context):
                     # A context-less init sets up the connection; a context-less "" is a keepalive, and so is
                     # " ", unless the default context is open: then it may be what parts two words.
                     said = Text(DEFAULT_CONTEXT, text) if text else KeepAlive()

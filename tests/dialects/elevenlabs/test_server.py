@@ -85,6 +85,8 @@ MESSAGES: dict[str, tuple[dict[str, Any], list[Decoded]]] = {
     "livekit and bolna end of input": ({"text": "", "context_id": "a1", "flush": True}, [Flush("a1")]),
     "pipecat end of turn": ({"context_id": "c1", "flush": True}, [Flush("c1")]),
     "close": ({"context_id": "a1", "close_context": True}, [Close("a1")]),
+    "close of the default context": ({"text": "", "close_context": True}, [Close("default")]),
+    "the same with a space": ({"text": " ", "close_context": True}, [Close("default")]),
     "keepalive": ({"text": "", "context_id": "c1"}, [KeepAlive("c1")]),
     "pipecat keepalive without a context": ({"text": ""}, [KeepAlive()]),
     "old pipecat keepalive": ({"text": " "}, [Text("default", " ")]),
