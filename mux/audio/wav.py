@@ -40,6 +40,8 @@ def open_wav(target: Target, sample_rate: int) -> wave.Wave_write:
         OSError: the file cannot be written.
     """
     file = os.fspath(target) if isinstance(target, os.PathLike) else target
+    if isinstance(file, str):
+        Path(file).open("wb").close()  # a Wave_write that fails to open prints a traceback of its own later
     writer: wave.Wave_write = wave.open(file, "wb")  # noqa: SIM115 (the caller closes it)
     writer.setnchannels(1)
     writer.setsampwidth(2)

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mux.audio.mix import Track
 from mux.audio.wav import check_suffix, save
 from mux.cli.local import local_server
+from mux.cli.output import check_directory, writing
 from mux.cli.script import Line, parse_script
 from mux.client.session import Session, connect
 from mux.config import Settings
@@ -31,7 +32,7 @@ AHEAD = 4
 """Contexts that are rendered at the same time."""
 
 
-@click.command("say", help="Speak a script with one or many voices into an audio file.")
+@click.command("say")
 @click.argument("script", type=click.Path(path_type=Path, allow_dash=True))
 @click.option(
     "-o",
@@ -43,16 +44,39 @@ AHEAD = 4
 @click.option("--url", help="A running server's base URL; without it, one is started for the occasion.")
 @click.option("--api-key", envvar="MUX_API_KEY", help="Its key (also MUX_API_KEY).")
 def command(script: Path, output: Path, url: str | None, api_key: str | None) -> None:
-    """SCRIPT is a text file, or - for standard input. Speakers are declared in a TOML front matter between
-    +++ lines, or are words in capitals before a colon; # starts a comment line."""
+    """Speak a script with one or many voices into an audio file.
+
+    SCRIPT is a text file, or - for standard input. Words in capitals before a colon are speakers, each with a
+    voice of its own. A blank line makes a pause; # starts a comment line.
+
+    \b
+        ANNE: Is there still coffee?
+        BOB: No.
+
+    Or the speakers are declared first, in TOML between +++ lines, and then need no capitals:
+
+    \b
+        +++
+        anne = "en-us-f3"
+        [bob]
+        voice = "en-us-klatt4"
+        speed = 0.9
+        +++
+        Anne: Is there still coffee?
+        Bob: No.
+
+    A speaker has voice, language, stability, similarity_boost, style, use_speaker_boost and speed.
+    Text before the first speaker is the narrator's.
+    """
     check_suffix(output)
+    check_directory(output)
     lines = parse_script(*_read(script))
     configure_logging("text", "error")
     track = run_program(lambda: _render(lines, url, api_key), "asyncio")
-    save(output, track.pcm(), SAMPLE_RATE)
-    click.echo(
-        f"{output}: {len(track) / SAMPLE_RATE:.1f} s, {len({line.speaker.name for line in lines})} voices"
-    )
+    with writing(output):
+        save(output, track.pcm(), SAMPLE_RATE)
+    voices = len({line.speaker.name for line in lines})
+    click.echo(f"{output}: {len(track) / SAMPLE_RATE:.1f} s, {voices} {'voice' if voices == 1 else 'voices'}")
 
 
 def _read(script: Path) -> tuple[str, str]:

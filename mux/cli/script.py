@@ -82,7 +82,7 @@ def parse_script(source: str, name: str) -> list[Line]:
             said[-1][1].append(text)
     turns = [Line(who, part) for who, texts in said for part in _turns("\n".join(texts))]
     if not turns:
-        _wrong(name, len(lines), "the script says nothing; write some text, or NAME: and some text")
+        _wrong(name, max(1, len(lines)), "the script says nothing; write some text, or NAME: and some text")
     return turns
 
 
@@ -162,4 +162,4 @@ def _line_of(lines: list[str], who: str) -> int:
 
 
 def _wrong(name: str, number: int, what: str) -> NoReturn:
-    raise MuxError.of("invalid_config", f"{name}, line {number}: {what}.") from None
+    raise MuxError.of("invalid_config", f"{name}, line {number}: {what.removesuffix('.')}.") from None

@@ -22,7 +22,7 @@ _PROGRAM = Path(__file__).with_name("espeak_worker.py")
 _LIST_SECONDS = 20.0
 _REMEDY = (
     "Install it with `pip install espeakng-loader`, or as a system package (`apt install libespeak-ng1`, "
-    "`brew install espeak-ng`), or name the library file in the engine's `library` setting."
+    "`brew install espeak-ng`), or name the library file with `--espeak-library`."
 )
 
 

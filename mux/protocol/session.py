@@ -84,7 +84,6 @@ class Session:
         self.closed = False
         """`SessionClosed` was pulled."""
         self._heard = math.inf
-        """When the client last said anything."""
         self._settings = self._clamped(settings)
 
     # --- the four ways in --------------------------------------------------------------------------
@@ -361,7 +360,8 @@ class Session:
 
     def _unspeakable(self, voice: str | None, language: str | None) -> Problem | None:
         reason = self._check_voice(voice, language)
-        return Problem(code="unknown_voice", message=reason) if reason else None
+        code = "unknown_voice" if self._check_voice(voice, None) else "unsupported_language"
+        return Problem(code=code, message=reason) if reason else None
 
     def _clamped(self, settings: ContextSettings, id: str | None = None) -> ContextSettings:
         """Bring the timeout into its range and say so."""

@@ -18,7 +18,7 @@ from mux.dialects.elevenlabs import (
 )
 from mux.errors import MuxError, Problem
 from mux.links.transport import Disconnected
-from mux.protocol.voice import ContextSettings, inherit
+from mux.protocol.voice import ContextSettings, clamp_timeout, inherit
 from mux.server.accepted import AcceptedSocket
 from mux.server.door import admit
 from mux.server.refusals import refuse
@@ -88,7 +88,8 @@ def _endpoint(
         transport = AcceptedSocket(websocket)
         if parameters.hello:
             with suppress(Disconnected):
-                await transport.send(dialect.hello(service.limits, parameters.settings.inactivity_timeout))
+                timeout = clamp_timeout(parameters.settings.inactivity_timeout)
+                await transport.send(dialect.hello(service.limits, timeout))
         await service.serve_socket(
             transport,
             session_id,

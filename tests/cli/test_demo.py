@@ -48,3 +48,14 @@ def test_the_demo_shows_what_it_promises(mux: Callable[..., Any], tmp_path: Path
         assert np.abs(part).max() > 3000
         np.testing.assert_array_equal(dialogue[at : at + len(part)], part)
         at += len(part) + int(0.3 * RATE)
+
+
+def test_a_directory_that_cannot_be_made_is_named_before_the_play(
+    mux: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = mux("demo", "--engine", "tone", "--out", str(tmp_path / "file" / "out"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("mux: ")
+    assert "cannot be written: Not a directory" in done.stderr
+    assert not done.stdout

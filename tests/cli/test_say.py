@@ -41,6 +41,7 @@ def test_the_suffix_chooses_the_format(mux: Callable[..., Any], tmp_path: Path, 
     [
         (("-", "-o", "x.ogg"), "'.ogg' is not a known suffix"),
         (("missing.txt", "-o", "x.wav"), "missing.txt cannot be read: No such file"),
+        (("-", "-o", "/nowhere/x.wav"), "/nowhere/x.wav cannot be written: there is no directory"),
         (("-", "-o", "x.wav", "--url", "ws://127.0.0.1:9"), "127.0.0.1"),
         (("-", "-o", "x.wav", "--url", "ftp://127.0.0.1:9"), "ws://"),
     ],
@@ -61,3 +62,21 @@ def test_text_that_is_not_utf8_is_named_by_its_line(mux: Callable[..., Any], tmp
     done = mux("say", str(script), "-o", str(tmp_path / "x.wav"))
     assert done.returncode == 2
     assert "latin.txt, line 3" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize("suffix", [".wav", ".mp3"])
+def test_a_full_disk_is_said_in_one_line(mux: Callable[..., Any], tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"full{suffix}"
+    path.symlink_to("/dev/full")
+    done = mux("say", "-", "-o", str(path), input="Hello.")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"mux: {path} cannot be written: No space left on device")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_help_shows_how_scripts_are_written(mux: Callable[..., Any]) -> None:
+    shown = mux("say", "--help").stdout
+    assert "standard input" in shown
+    assert "ANNE: Is there still coffee?" in shown
+    assert "+++" in shown

@@ -55,6 +55,7 @@ def test_blank_lines_make_paragraphs_and_long_ones_are_divided() -> None:
         ("+++\n[wolf]\nvoice='x'\n+++\nwolf: hi\nBEAR: hi", 6, "BEAR is not declared; declared are wolf"),
         ("hi\nthere\x07", 2, "U+0007"),
         ("# nothing\n\n", 2, "says nothing"),
+        ("", 1, "says nothing"),
     ],
 )
 def test_a_bad_line_is_named(source: str, number: int, words: str) -> None:
@@ -62,3 +63,4 @@ def test_a_bad_line_is_named(source: str, number: int, words: str) -> None:
         parse_script(source, "x.txt")
     assert str(caught.value).startswith(f"x.txt, line {number}: ")
     assert words in str(caught.value)
+    assert not str(caught.value).endswith("..")

@@ -14,3 +14,9 @@ def test_the_local_voices_are_listed(mux: Callable[..., Any]) -> None:
     german = mux("voices", "--language", "de").stdout.splitlines()
     assert german
     assert all(line.split("\t")[1].startswith("de") for line in german)
+
+
+def test_a_language_without_a_voice_is_named(mux: Callable[..., Any]) -> None:
+    done = mux("voices", "--language", "xx")
+    assert done.returncode == 2
+    assert done.stderr.startswith("mux: No local voice speaks 'xx'.")

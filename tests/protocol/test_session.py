@@ -434,3 +434,19 @@ def test_a_space_without_an_id_parts_two_words_but_opens_nothing() -> None:
     (speak,) = session.take_effects()
     assert isinstance(speak, Speak)
     assert speak.text == "Hello world."
+
+
+@pytest.mark.parametrize(
+    ("voice", "language", "code"),
+    [("nobody", None, "unknown_voice"), ("anne", "tlh", "unsupported_language"), ("anne", "de", None)],
+)
+def test_what_cannot_be_spoken_is_told_apart(voice: str, language: str | None, code: str | None) -> None:
+    def check(voice: str | None, language: str | None) -> str | None:
+        return "Not here." if voice == "nobody" or language == "tlh" else None
+
+    session = Session(ContextSettings(), check_voice=check)
+    session.receive(Open("a", ContextSettings(voice=voice, language=language)), 0)
+    closed = [
+        event for event in iter(lambda: session.next_event(0), None) if isinstance(event, ContextClosed)
+    ]
+    assert [event.problem.code for event in closed if event.problem] == ([code] if code else [])

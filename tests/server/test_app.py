@@ -218,10 +218,10 @@ async def test_too_many_sockets() -> None:
 
 async def test_hello_only_for_those_who_ask() -> None:
     async with served() as (port, _):
-        async with opened(port, "&mux_hello=true&inactivity_timeout=33") as client:
+        async with opened(port, "&mux_hello=true&inactivity_timeout=333") as client:
             hello = await client.read_until(lambda frame: True, 5)
             assert hello["mux_hello"]["contexts"] == 20
-            assert hello["mux_hello"]["inactivity_timeout"] == 33
+            assert hello["mux_hello"]["inactivity_timeout"] == 180
             assert len(hello["mux_hello"]["session_id"]) == 16
         async with opened(port) as client:
             await client.say(all_in_one("a", "In."))

@@ -15,6 +15,7 @@ from mux.audio.wav import write_wav
 from mux.cli.demo.stage import SAMPLE_RATE, Part, Stage
 from mux.cli.demo.view import PlainView, TableView
 from mux.cli.local import local_server
+from mux.cli.output import writing
 from mux.client.session import connect
 from mux.config import Settings
 from mux.server.logs import configure_logging
@@ -26,7 +27,7 @@ FAST = 20.0
 """Seconds of speech in a second, when nobody listens."""
 
 
-@click.command("demo", help="Play a scripted dialogue over one socket and write it to WAV files.")
+@click.command("demo")
 @click.option("--realtime", is_flag=True, help="Keep speaking pace; the default does not wait.")
 @click.option("--play", is_flag=True, help="Send the dialogue to the sound card (keeps speaking pace).")
 @click.option(
@@ -39,10 +40,15 @@ FAST = 20.0
 @click.option("--backend", type=click.Choice(["asyncio", "trio"]), default="asyncio", show_default=True)
 @click.option("--engine", type=click.Choice(["espeak", "tone"]), default="espeak", show_default=True)
 def command(realtime: bool, play: bool, out: Path, backend: str, engine: str) -> None:
-    """One socket, one context per turn: text arrives in tokens, the next turn is prepared while one plays,
-    somebody is interrupted, one context times out."""
+    """Play a scripted dialogue over one socket and write it to WAV files.
+
+    One socket, one context per turn: text arrives in tokens, the next turn is prepared while one plays,
+    somebody is interrupted, one context times out.
+    """
     settings = Settings(engine=engine, backend=backend)  # type: ignore[arg-type]
     configure_logging("text", "error")
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     failures = run_program(
         lambda: _demo(settings, 1.0 if realtime or play else FAST, play, out), settings.backend
     )
@@ -68,7 +74,8 @@ async def _demo(settings: Settings, speed: float, play: bool, out: Path) -> list
             began = anyio.current_time()
             await stage.perform()
             seconds = anyio.current_time() - began
-    files = _write(stage, out)
+    with writing(out):
+        files = _write(stage, out)
     spoken = len(stage.track) / SAMPLE_RATE
     click.echo(f"\n{spoken:.1f} s of dialogue in {seconds:.1f} s; one socket, {len(stage.parts)} contexts")
     click.echo(f"as a listener heard it: {files[0]}")
@@ -78,7 +85,6 @@ async def _demo(settings: Settings, speed: float, play: bool, out: Path) -> list
 
 def _write(stage: Stage, out: Path) -> list[Path]:
     """One file of the dialogue, and one of each context that was heard, as far as it was."""
-    out.mkdir(parents=True, exist_ok=True)
     for old in out.glob("[0-9][0-9]-*.wav"):
         old.unlink()
     dialogue = out / "dialogue.wav"
