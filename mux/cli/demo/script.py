@@ -18,15 +18,14 @@ class Actor(msgspec.Struct, frozen=True):
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """One context's worth of text. `interrupted_after` is the second of its playing at which somebody cuts
-    in. A `continuation` is what the interrupted actor was going to say next: it is pre-buffered, and dropped
-    with the interruption, so nobody ever hears it."""
+    """One context's worth of text. `pace` is how many tokens a second the imagined model writes,
+    `interrupted_after` the second of its playing at which somebody cuts in. The turn after an interrupted one
+    is what its actor was going to say next: it is pre-buffered, and dropped, so nobody ever hears it."""
 
     actor: str
     text: str
     pace: float = 30.0
     interrupted_after: float | None = None
-    continuation: bool = False
 
 
 CAST = {
@@ -62,7 +61,6 @@ TURNS = (
         "who had a second cup, and it begins with you, captain, and it ends with you, "
         "and the middle of the list is you as well, because you came back twice.",
         pace=8.0,
-        continuation=True,
     ),
     Turn(actor="captain", text="Stop. Can we fly, yes or no?"),
     Turn(actor="engineer", text="Yes. Slowly, and without coffee."),
