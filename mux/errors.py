@@ -1,7 +1,7 @@
 """The one table of everything that can go wrong.
 
 A row says who ends (`scope`), what a plain HTTP answer would be (`http`), which WebSocket close code fits
-(`close`), whether trying again can help (`retryable`) and how the ElevenLabs wire spells it. Whoever
+(`close`), whether trying again can help (`retryable`) and how each wire spells it. Whoever
 reports a failure makes a `Problem`: a row's code, a sentence, and the limit and observed value where
 there are any. Peers never cause exceptions inside the core; `MuxError` is for callers of our own code.
 """
@@ -38,19 +38,46 @@ class ErrorRow(msgspec.Struct, frozen=True, gc=False):
     close: int
     retryable: bool
     elevenlabs: str
+    kugelaudio: str
+
+
+_KUGELAUDIO = {
+    401: "UNAUTHORIZED",
+    403: "UNAUTHORIZED",
+    404: "NOT_FOUND",
+    429: "RATE_LIMITED",
+    500: "INTERNAL_ERROR",
+    502: "INTERNAL_ERROR",
+    503: "MODEL_UNAVAILABLE",
+    504: "INTERNAL_ERROR",
+}
+"""That wire has eleven words; but for a few rows the status decides."""
 
 
 def _row(
-    scope: Scope, http: int, *, close: int = 1008, retryable: bool = False, elevenlabs: str = ""
+    scope: Scope,
+    http: int,
+    *,
+    close: int = 1008,
+    retryable: bool = False,
+    elevenlabs: str = "",
+    kugelaudio: str = "",
 ) -> ErrorRow:
-    return ErrorRow(scope, http, close, retryable, elevenlabs)
+    word = kugelaudio or _KUGELAUDIO.get(http, "VALIDATION_ERROR")
+    return ErrorRow(scope, http, close, retryable, elevenlabs, word)
 
 
 _MESSAGE, _CONTEXT, _SOCKET, _HANDSHAKE = Scope.MESSAGE, Scope.CONTEXT, Scope.SOCKET, Scope.HANDSHAKE
 
 ERRORS: dict[str, ErrorRow] = {
     # admission
-    "too_many_contexts": _row(_CONTEXT, 429, retryable=True, elevenlabs="max_active_conversations"),
+    "too_many_contexts": _row(
+        _CONTEXT,
+        429,
+        retryable=True,
+        elevenlabs="max_active_conversations",
+        kugelaudio="TOO_MANY_CONTEXTS",
+    ),
     "busy": _row(_CONTEXT, 429, close=1013, retryable=True, elevenlabs="system_busy"),
     "draining": _row(_CONTEXT, 503, close=1012, retryable=True, elevenlabs="system_busy"),
     "socket_closing": _row(_CONTEXT, 409, elevenlabs="socket_closing"),
@@ -64,6 +91,7 @@ ERRORS: dict[str, ErrorRow] = {
     "settings_changed": _row(_CONTEXT, 400, elevenlabs="voice_settings_changed"),
     "setting_clamped": _row(_MESSAGE, 200, elevenlabs="setting_clamped"),
     "setting_ignored": _row(_MESSAGE, 200, elevenlabs="setting_ignored"),
+    "missing_voice": _row(_CONTEXT, 400, elevenlabs="missing_voice", kugelaudio="MISSING_VOICE_ID"),
     "unknown_voice": _row(_CONTEXT, 404, elevenlabs="voice_id_does_not_exist"),
     "unsupported_language": _row(_CONTEXT, 400, elevenlabs="language_not_supported"),
     "unsupported_format": _row(_HANDSHAKE, 400, elevenlabs="output_format_not_allowed"),
@@ -78,7 +106,7 @@ ERRORS: dict[str, ErrorRow] = {
     "authentication_timeout": _row(_SOCKET, 401, elevenlabs="authentication_required"),
     "slow_consumer": _row(_CONTEXT, 408, close=1013, retryable=True, elevenlabs="slow_consumer"),
     # engines
-    "empty_synthesis": _row(_CONTEXT, 502, elevenlabs="empty_synthesis"),
+    "empty_synthesis": _row(_CONTEXT, 502, elevenlabs="empty_synthesis", kugelaudio="EMPTY_AUDIO"),
     "engine_failed": _row(_CONTEXT, 502, close=1011, retryable=True, elevenlabs="engine_failed"),
     "engine_stalled": _row(_CONTEXT, 504, close=1011, retryable=True, elevenlabs="engine_stalled"),
     "segment_too_long": _row(_CONTEXT, 413, elevenlabs="segment_too_long"),
@@ -87,6 +115,7 @@ ERRORS: dict[str, ErrorRow] = {
     "authentication_required": _row(_HANDSHAKE, 401, elevenlabs="authentication_required"),
     "origin_refused": _row(_HANDSHAKE, 403, elevenlabs="origin_refused"),
     "not_found": _row(_HANDSHAKE, 404, elevenlabs="not_found"),
+    "method_not_allowed": _row(_HANDSHAKE, 405, elevenlabs="method_not_allowed"),
     # the other end, seen by a client
     "connection_lost": _row(_SOCKET, 502, close=1006, retryable=True, elevenlabs="connection_lost"),
     "connection_refused": _row(_HANDSHAKE, 502, retryable=True, elevenlabs="connection_refused"),

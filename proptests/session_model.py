@@ -1,31 +1,33 @@
 """What a session must do, said another way: for each context a script of what its client must get next.
 
-It knows nothing of queues, turns or tables, and takes only the segmenter from the core. Times are passed in.
+It knows nothing of queues, turns or tables. Times are passed in.
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from typing import Any
+
+from context_model import Context, SegmentModel, size
 
 from mux.errors import Problem
 from mux.protocol.limits import Limits
 from mux.protocol.messages import (
     Audio,
+    Close,
+    Configured,
     ContextClosed,
     ContextOpened,
     Event,
     FlushDone,
+    NotThere,
     Reason,
     SegmentDone,
     SegmentStarted,
     SessionClosed,
-    Usage,
     Warning,
 )
-from mux.protocol.segmenter import Segmenter
-from mux.protocol.voice import DEFAULT_SCHEDULE, ContextSettings, inherit
+from mux.protocol.voice import ContextSettings, inherit
 
 RATE = 1000  # a sample is a millisecond
 AHEAD = 250.5  # samples; no sum of whole samples equals it
@@ -33,76 +35,7 @@ IDLE = 10.0
 BROKEN = Problem(code="engine_failed", message="The engine broke.")
 BAD = Problem(code="invalid_setting", message="speed is wrong.")
 LIVE = ("open", "draining")
-
-
-def size(text: str) -> int:
-    return len(text.encode())
-
-
-class Context:
-    """What the model knows of one context. `script` is what its client must get, in order."""
-
-    def __init__(self, id: str, serial: int, settings: ContextSettings, now: float) -> None:
-        self.id, self.serial, self.touched = id, serial, now
-        self.state = "open"
-        self.closed_by_client = self.ending = False
-        self.reason, self.problem = Reason.COMPLETED, ""
-        self.stopping = 0.0
-        self.accepted = self.spoken = ""
-        self.queue: deque[str | int] = deque()  # segments, and the numbers of flushes
-        self.script: deque[list[Any]] = deque()
-        self.active: SegmentModel | None = None
-        self.segments = self.flushes = 0
-        self.generated = self.sent = self.synthesised = self.characters_sent = 0
-        self.truth: deque[tuple[str, int, int]] = deque()  # characters that wait: (text, start, end)
-        self.aligned_to = 0
-        self.segmenter = Segmenter(DEFAULT_SCHEDULE)
-        self.apply(settings)
-
-    def apply(self, settings: ContextSettings) -> None:
-        self.settings = settings
-        waiting = self.segmenter.discard()
-        self.segmenter = Segmenter(
-            settings.chunk_length_schedule or DEFAULT_SCHEDULE, bool(settings.auto_mode)
-        )
-        self.queue += [cut.text for cut in self.segmenter.add(waiting)]
-
-    @property
-    def waiting(self) -> int:
-        return sum(item[2] for item in self.script if item[0] == "audio")
-
-    @property
-    def unspoken(self) -> int:
-        queued = sum(size(item) for item in self.queue if isinstance(item, str))
-        return queued + size(self.segmenter.waiting)
-
-    @property
-    def busy(self) -> bool:
-        return self.active is not None or bool(self.queue) or self.waiting > 0
-
-    @property
-    def deadline(self) -> float:
-        if self.state == "open" and not self.busy:
-            return self.touched + (self.settings.inactivity_timeout or math.inf)
-        if self.state == "cancelling" and self.active is not None:
-            return self.stopping + 0.5
-        return math.inf
-
-    @property
-    def usage(self) -> Usage:
-        return Usage(
-            characters_accepted=len(self.accepted),
-            characters_synthesised=self.synthesised,
-            characters_sent=self.characters_sent,
-            audio_generated_ms=self.generated,
-            audio_sent_ms=self.sent,
-            audio_dropped_ms=self.generated - self.sent,
-        )
-
-
-class SegmentModel:
-    def __init__(self, number: int, text: str) -> None:
-        self.number, self.text, self.mapped, self.samples = number, text, 0, 0
+CONFIGURED = Configured()
 
 
 class Model:
@@ -111,11 +44,18 @@ class Model:
         self.settings = ContextSettings(inactivity_timeout=IDLE)
         self.live: dict[int, Context] = {}
         self.dead: set[str] = set()
+        self.expired: dict[str, str | None] = {}  # ids that were idle, and their voices
         self.serials = self.invalid = 0
-        self.warnings: deque[tuple[str, str | None]] = deque()
+        self.warnings: deque[tuple[str, str | None] | Configured | NotThere] = deque()
+        """What is said for the whole socket: warnings by their code and context, and answers."""
         self.effects: list[tuple[Any, ...]] = []
         self.refusal = ""
         self.end: int | None = None
+        self.closed = False
+
+    def tell(self, said: tuple[str, str | None] | Configured | NotThere) -> None:
+        if not self.closed:
+            self.warnings.append(said)
 
     def in_state(self, *states: str) -> list[Context]:
         return [context for context in self.live.values() if context.state in states]
@@ -130,17 +70,18 @@ class Model:
     def held(self, context: Context) -> bool:
         return any(c.id == context.id and c.serial < context.serial for c in self.live.values())
 
-    def advance(self, c: Context) -> None:
+    def advance(self, c: Context, now: float) -> None:
         while c.active is None and c.queue:
             head = c.queue[0]
             if isinstance(head, int):
                 c.script.append(["flush", head])
             elif c.waiting < AHEAD:
                 c.segments += 1
-                c.active = SegmentModel(c.segments, head)
+                c.active = SegmentModel(c.segments, head, now)
                 c.spoken += head
                 c.script.append(["started", c.segments, head])
-                self.effects.append(("speak", c.serial, c.segments, head, c.settings.voice))
+                reading = (c.settings.normalize is not False, c.settings.ssml is True)
+                self.effects.append(("speak", c.serial, c.segments, head, c.settings.voice, *reading))
             else:
                 return
             c.queue.popleft()
@@ -160,31 +101,39 @@ class Model:
         c.truth.clear()
         if c.active:
             self.effects.append(("stop", c.serial, c.active.number))
-        self.advance(c)
+        self.advance(c, now)
 
     def fail(self, c: Context, code: str, now: float) -> None:
-        if not c.closed_by_client:
+        if not c.closed_by_client and self.latest(c.id) is c:
             self.dead.add(c.id)
         c.problem = code
         self.stop(c, Reason.FAILED, now)
 
-    def finish_text(self, c: Context, reason: Reason) -> None:
+    def finish_text(self, c: Context, reason: Reason, now: float) -> None:
         if c.state == "open":
             c.reason, c.state = reason, "draining"
             c.queue += [cut.text for cut in c.segmenter.flush("")]
             c.segmenter.discard()
-            self.advance(c)
+            self.advance(c, now)
 
     def clamp(self, settings: ContextSettings, id: str | None) -> ContextSettings:
         if settings.inactivity_timeout is None or settings.inactivity_timeout <= 180:
             return settings
-        self.warnings.append(("setting_clamped", id))
+        self.tell(("setting_clamped", id))
         return inherit(settings, ContextSettings(inactivity_timeout=180.0))
 
-    def begin(self, id: str, settings: ContextSettings, now: float, problem: str = "") -> Context | None:
-        if id in self.dead:
+    def begin(
+        self,
+        id: str,
+        settings: ContextSettings,
+        now: float,
+        problem: str = "",
+        answers: Close | None = None,
+    ) -> Context | None:
+        if id in self.dead or self.closed:
             return None
-        settings = inherit(self.settings, self.clamp(settings, id))
+        base = inherit(self.settings, ContextSettings(voice=self.expired.get(id)))
+        settings = inherit(base, self.clamp(settings, id))
         problem = problem or self.refusal
         if not problem and size(id) > self.limits.id_bytes:
             problem = "invalid_message"
@@ -192,35 +141,57 @@ class Model:
             problem = "too_many_contexts"
         if not problem and len(self.in_state("draining")) >= self.limits.draining:
             problem = "busy"
-        if not problem and settings.voice == "nobody":
+        if not problem and settings.voice == "nobody" and answers is None:
             problem = "unknown_voice"
         self.serials += 1
         context = self.live[self.serials] = Context(id, self.serials, settings, now)
+        context.answers = answers
         if problem:
             self.fail(context, problem, now)
             return None
-        context.script.append(["opened"])
+        context.script.append(["opened", settings])
         return context
 
     def text(self, id: str, text: str, trigger: bool, now: float) -> None:
         c = self.accepting(id) or self.begin(id, ContextSettings(), now)
         if c is None:
             return
+        if self.limits.voice_required and text.strip() and not c.settings.voice:
+            self.fail(c, "missing_voice", now)
+            return
         if size(text) + sum(other.unspoken for other in self.live.values()) > self.limits.unspoken_bytes:
             self.fail(c, "busy", now)
             return
-        c.touched = now
+        c.touched = c.heard = now
         kept = text if c.accepted else text.lstrip()
-        c.accepted += "" if c.settings.auto_mode and not kept.strip() else kept
+        buffered = c.settings.sentences or not c.settings.auto_mode
+        kept = kept if buffered or kept.strip() else ""
+        c.accepted += kept
+        c.turn_open = c.turn_open or kept != ""
         c.queue += [cut.text for cut in c.segmenter.add(text)]
-        self.advance(c)
+        self.advance(c, now)
         if trigger:
             c.queue += [cut.text for cut in c.segmenter.trigger()]
-            self.advance(c)
+            self.advance(c, now)
 
-    def open(self, id: str, settings: ContextSettings, now: float) -> None:
+    def flush(self, id: str, now: float) -> None:
+        if c := self.accepting(id):
+            c.touched, c.turn_open = now, False
+            c.flushes += 1
+            c.queue += [cut.text for cut in c.segmenter.flush("")]
+            c.queue.append(c.flushes)
+            self.advance(c, now)
+        self.answer(NotThere(id, flush=True))
+
+    def answer(self, answer: NotThere) -> None:
+        if self.limits.answer_all and self.latest(answer.context) is None:
+            self.tell(answer)
+
+    def open(self, id: str, settings: ContextSettings, anew: bool, now: float) -> None:
         c = self.accepting(id)
         if c is None:
+            if anew:
+                self.forgive(id)
             self.begin(id, settings, now)
             return
         merged = inherit(c.settings, self.clamp(settings, id))
@@ -229,22 +200,41 @@ class Model:
                 return self.fail(c, "settings_changed", now)
             if merged.voice == "nobody":
                 return self.fail(c, "unknown_voice", now)
-            c.apply(merged)
-            self.advance(c)
+            c.apply(merged, now)
+            self.advance(c, now)
         c.touched = now
 
-    def close(self, id: str, immediate: bool, now: float) -> None:
+    def forgive(self, id: str) -> None:
         self.dead.discard(id)
+        self.expired.pop(id, None)
+
+    def close(self, command: Close, now: float) -> None:
+        id = command.context
+        self.forgive(id)
+        self.answer(NotThere(id, flush=False))
         c = self.latest(id)
-        if immediate:
+        if command.immediate:
             for other in [other for other in self.live.values() if other.id == id]:
+                other.closed_by_client = True
                 self.stop(other, Reason.CANCELLED, now)
-        elif c is not None and c.closed_by_client:
-            if c.state == "draining":
-                self.stop(c, Reason.CANCELLED, now)
-        elif c is not None:
+        elif c is not None and not c.closed_by_client:
             c.closed_by_client = True
-            self.finish_text(c, Reason.COMPLETED)
+            self.finish_text(c, Reason.COMPLETED, now)
+            return
+        elif c is not None and c.state == "draining" and self.limits.second_close_cancels:
+            self.stop(c, Reason.CANCELLED, now)
+        if command.answered:
+            self.answer_close(command, c, now)
+
+    def answer_close(self, command: Close, c: Context | None, now: float) -> None:
+        if command.joins and c and c.state == "draining" and not (c.answers or c.joined):
+            c.joined = True
+        elif empty := self.begin(command.context, ContextSettings(), now, answers=command):
+            empty.closed_by_client = True
+            if command.immediate:
+                self.stop(empty, Reason.CANCELLED, now)
+            else:
+                self.finish_text(empty, Reason.COMPLETED, now)
 
     def spoken(self, serial: int, number: int, samples: int, starts: tuple[int, ...], now: float) -> None:
         c = self.live.get(serial)
@@ -275,31 +265,54 @@ class Model:
         elif c.state in LIVE:
             c.synthesised += len(segment.text) - segment.mapped
             c.touched = now
-            c.script.append(["done", number, len(segment.text) - segment.mapped])
-        self.advance(c)
+            c.script.append(["done", number, len(segment.text) - segment.mapped, now - segment.begun])
+        self.advance(c, now)
 
     def tick(self, now: float) -> None:
         for c in list(self.live.values()):
             if c.deadline > now:
                 continue
-            if c.state == "open":
-                self.dead.add(c.id)
+            if c.state == "open" and c.pause_over <= c.expires:
+                c.queue += [cut.text for cut in c.segmenter.flush("")]
+                self.advance(c, now)
+            elif c.state == "open":
+                if self.limits.expiry_closes:
+                    self.expired[c.id] = c.settings.voice
+                else:
+                    self.dead.add(c.id)
                 c.problem = "input_timeout"
-                self.finish_text(c, Reason.TIMED_OUT)
+                self.finish_text(c, Reason.TIMED_OUT, now)
             else:
                 c.active = None
-                self.advance(c)
+                self.advance(c, now)
+
+    def ready(self) -> list[Context]:
+        """Those of whom something may go out."""
+        return [c for c in self.live.values() if c.script and not self.held(c)]
+
+    def end_resting(self, now: float) -> None:
+        """At a restart, end those who have said everything, once nobody has anything left to say."""
+        resting = [c for c in self.in_state("open") if not c.busy and not c.turn_open]
+        if self.end is not None and self.limits.restart_at_rest and len(resting) == len(self.live):
+            for c in resting:
+                self.stop(c, Reason.SOCKET_CLOSED, now)
 
     def pulled(self, event: Event | None, now: float) -> None:
         """Check that `event` is what may come next, and take note of it."""
         if self.warnings:
-            assert isinstance(event, Warning)
-            assert (event.problem.code, event.context) == self.warnings.popleft()
+            said = self.warnings.popleft()
+            if isinstance(said, (Configured, NotThere)):
+                assert event == said
+            else:
+                assert isinstance(event, Warning)
+                assert (event.problem.code, event.context) == said
             return
-        ready = [c for c in self.live.values() if c.script and not self.held(c)]
-        if not ready:
-            ended = self.end is not None and not self.live
+        if not self.ready():
+            self.end_resting(now)
+        if not (ready := self.ready()):
+            ended = self.end is not None and not self.live and not self.closed
             assert isinstance(event, SessionClosed) if ended else event is None
+            self.closed = self.closed or ended
             return
         assert event is not None
         c = self.live[event.serial]  # type: ignore[union-attr]
@@ -313,18 +326,20 @@ class Model:
         c.script.popleft()
         match event:
             case ContextOpened():
-                assert head == ["opened"]
+                assert head == ["opened", event.settings]
             case SegmentStarted():
                 assert head == ["started", event.segment, event.text]
             case SegmentDone():
                 assert head[:2] == ["done", event.segment]
-                assert event.dry == (not c.busy)
+                assert (event.dry, event.made_in) == (not c.busy, head[3])
                 c.characters_sent += head[2]
             case FlushDone():
                 assert head == ["flush", event.number]
             case ContextClosed():
                 assert head == ["end"]
                 assert (event.reason, event.usage) == (c.reason, c.usage)
+                assert event.asked == c.closed_by_client
+                assert event.answers == c.answers
                 assert (event.problem.code if event.problem else "") == c.problem
                 if c.reason in (Reason.COMPLETED, Reason.TIMED_OUT):
                     assert not c.accepted[len(c.spoken) :].strip(), "text was dropped without an error"
@@ -358,4 +373,4 @@ class Model:
             c.aligned_to = aligned.ends[-1]
             c.characters_sent += len(aligned.text)
         assert not c.truth or c.truth[0][1] >= c.sent, "a character is late"
-        self.advance(c)
+        self.advance(c, now)

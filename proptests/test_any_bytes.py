@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mux.audio.formats import parse_format
-from mux.dialects.base import AudioFrame, Credentials, Decoded, Received, ServerDialect
+from mux.dialects.base import AudioFrame, Credentials, Decoded, Received, ServerDialect, Sound
 from mux.dialects.elevenlabs import (
     ElevenLabsClient,
     ElevenLabsDialogue,
@@ -30,6 +30,7 @@ from mux.protocol.limits import Limits
 from mux.protocol.messages import (
     Audio,
     CloseSocket,
+    Configured,
     ContextClosed,
     ContextOpened,
     Effect,
@@ -233,7 +234,8 @@ class Peer:
             known(getattr(event, "problem", None))
             if isinstance(event, Audio):
                 slices = [event.alignment] if event.alignment else []
-                self.frames.append(self.dialect.audio(event.context, event.pcm, slices))
+                where = (event.context, event.serial, event.segment)
+                self.frames += self.dialect.audio(Sound(*where, event.pcm, "pcm", event.sample_rate, slices))
             else:
                 self.frames += self.dialect.event(event)
             self.check_order(event)
@@ -246,7 +248,7 @@ class Peer:
             assert INACTIVITY_RANGE[0] <= timeout <= INACTIVITY_RANGE[1]
         if isinstance(event, ContextClosed):
             self.live[event.serial] += 1
-        if not isinstance(event, (SessionClosed, Warning)):
+        if not isinstance(event, (Configured, SessionClosed, Warning)):
             assert self.live[event.serial] == isinstance(event, ContextClosed), "something after the end"
 
 

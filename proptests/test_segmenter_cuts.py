@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mux.protocol.segmenter import MAX_SEGMENT, Cut, Segmenter
+from mux.protocol.sentences import SentenceSegmenter
 
 WORDS = ["a", "word", "Hello", "Mr", "e.g", "3.14", "wörd", "你好", "今日は", "नमस्ते", "👩\u200d🚀", "e\u0301"]
 MARKS = [". ", "? ", "!", "...", ", ", "; ", "。", "、", "।", '." ', "\n", "-", "\u00a0", " ", "  ", "   "]
@@ -116,3 +117,64 @@ def test_a_hard_cut_is_never_inside_a_combining_sequence(clusters: list[str]) ->
             assert not unicodedata.category(cut.text[0]).startswith("M")
             assert cut.text[0] not in "\u200d\U0001f3fd"
     assert not any(cut.text.endswith("\u200d") for cut in cuts)
+
+
+# --- segments that end with a sentence ---------------------------------------------------------------
+
+sentences = st.lists(
+    st.sampled_from(
+        [*WORDS, *MARKS, "Dr. ", "z.B. ", "3", ".", "14", "Yes. ", "No! ", "\n\n", ".\u201d ", "」", "x" * 50]
+    ),
+    max_size=120,
+).map("".join)
+fewest = st.lists(st.integers(1, 300), min_size=1, max_size=4)
+longest = st.sampled_from([1, 5, 40, 150, MAX_SEGMENT, 1000])
+
+
+@given(sentences | texts, fewest, longest, places, places)
+@example("One. " + "x" * 35, [5], 40, [4], [5])  # the end of the text is the limit
+@example("One" + "." * 36 + " \u201d Two", [5], 40, [38], [40])
+@example("One.\u201d \n Two", [5], 40, [4, 5, 6], [7])
+def test_sentences_do_not_depend_on_how_tokens_were_cut(
+    text: str, schedule: list[int], longest: int, some: list[int], other: list[int]
+) -> None:
+    seen = []
+    for messages in ([text], list(text), cut_at(text, some), cut_at(text, other)):
+        segmenter = SentenceSegmenter(schedule, longest)
+        cuts = [cut for message in messages for cut in segmenter.add(message)]
+        seen.append((cuts, segmenter.waiting, segmenter.finished))
+    assert seen == seen[:1] * 4
+
+
+@given(sentences | texts, fewest, longest)
+def test_sentences_lose_nothing_and_are_neither_blank_nor_too_short_nor_too_long(
+    text: str, schedule: list[int], longest: int
+) -> None:
+    segmenter = SentenceSegmenter(schedule, longest)
+    cuts = segmenter.add(text)
+    most = min(longest, MAX_SEGMENT)
+    assert len(segmenter.waiting.lstrip()) <= most
+    check([*cuts, *segmenter.flush("flush"), Cut(segmenter.waiting, "blank rest")], text)
+    for index, cut in enumerate(cuts):
+        assert len(cut.text.lstrip()) <= most
+        assert cut.why in ("schedule", "longest", "length")
+        assert cut.split == (cut.why == "length")
+        if cut.why == "schedule":
+            assert len(cut.text.lstrip()) >= min(schedule[min(index, len(schedule) - 1)], most)
+
+
+@given(st.lists(st.tuples(sentences, st.sampled_from(["add", "flush", "pause"])), max_size=8), fewest)
+def test_pauses_lose_nothing_and_after_them_nothing_is_finished(
+    steps: list[tuple[str, str]], schedule: list[int]
+) -> None:
+    segmenter = SentenceSegmenter(schedule)
+    cuts: list[Cut] = []
+    for text, then in steps:
+        cuts += segmenter.add(text)
+        assert segmenter.waiting.strip() or not segmenter.finished
+        if then == "flush" or (then == "pause" and segmenter.finished):
+            cuts += segmenter.flush(then)
+            assert not segmenter.waiting.strip()
+            assert not segmenter.finished
+    cuts += [*segmenter.flush("close"), Cut(segmenter.waiting, "blank rest")]
+    check(cuts, "".join(text for text, _ in steps))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from context_model import SegmentModel
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from session_model import AHEAD, BAD, BROKEN, IDLE, LIVE, RATE, Model, SegmentModel
+from session_model import AHEAD, BAD, BROKEN, CONFIGURED, IDLE, LIVE, RATE, Model
 
 from mux.errors import Problem
 from mux.protocol.limits import Limits
@@ -51,6 +52,8 @@ TEXTS = st.sampled_from(
         "x" * 30,
         "y" * 60 + " z",
         "Ä é",
+        "It is 3.",
+        "14! ",
     ]
 )
 SETTINGS = st.builds(
@@ -58,6 +61,12 @@ SETTINGS = st.builds(
     voice=st.sampled_from([None, None, None, "v", "nobody"]),
     auto_mode=st.sampled_from([None, True, False]),
     chunk_length_schedule=st.sampled_from([None, (5,), (20, 500)]),
+    sentences=st.sampled_from([None, None, True, False]),
+    longest_segment=st.sampled_from([None, None, 20]),
+    flush_timeout=st.sampled_from([None, None, 0.0, 0.05, 0.5, 3.0]),
+    output_format=st.sampled_from([None, None, "ulaw_8000"]),
+    normalize=st.sampled_from([None, None, False]),
+    ssml=st.sampled_from([None, None, True]),
     inactivity_timeout=st.sampled_from([None, None, 2.0, 1000.0]),
 )
 LIMITS = st.builds(
@@ -68,15 +77,34 @@ LIMITS = st.builds(
     ahead_seconds=st.just(AHEAD / RATE),
     audio_bytes=st.sampled_from([1200, 100_000]),
     invalid_messages=st.just(3),
+    second_close_cancels=st.booleans(),
+    expiry_closes=st.booleans(),
+    answer_all=st.booleans(),
+    voice_required=st.sampled_from([False, False, True]),
+    restart_at_rest=st.booleans(),
 )
-ENDINGS = st.sampled_from(["close_socket", "fail", "disconnect", "wind_down", "close_each"])
+CONNECTIONS = st.sampled_from(
+    [
+        {},
+        {
+            "voice": "v",
+            "sentences": True,
+            "chunk_length_schedule": (5, 20),
+            "longest_segment": 25,
+            "flush_timeout": 0.5,
+        },
+    ]
+)
+"""What the two wires ask for where their clients say nothing."""
+ENDINGS = st.sampled_from(["close_socket", "fail", "disconnect", "wind_down", "wind_down", "close_each"])
 
 
 class SessionMachine(RuleBasedStateMachine):
-    @initialize(limits=LIMITS, ending=ENDINGS, first=st.integers(0, 22))
-    def start(self, limits: Limits, ending: str, first: int) -> None:
+    @initialize(limits=LIMITS, connection=CONNECTIONS, ending=ENDINGS, first=st.just(0) | st.integers(0, 22))
+    def start(self, limits: Limits, connection: dict[str, Any], ending: str, first: int) -> None:
         self.ending = ending
         self.model = Model(limits)
+        self.model.settings = inherit(self.model.settings, ContextSettings(**connection))
         self.session = Session(
             self.model.settings,
             limits=limits,
@@ -96,10 +124,10 @@ class SessionMachine(RuleBasedStateMachine):
         self.model.text(id, text, trigger, self.now)
         self.compare()
 
-    @rule(id=IDS, settings=SETTINGS)
-    def open(self, id: str, settings: ContextSettings) -> None:
-        self.session.receive(Open(id, settings), self.now)
-        self.model.open(id, settings, self.now)
+    @rule(id=IDS, settings=SETTINGS, anew=st.booleans())
+    def open(self, id: str, settings: ContextSettings, anew: bool) -> None:
+        self.session.receive(Open(id, settings, anew), self.now)
+        self.model.open(id, settings, anew, self.now)
         self.compare()
 
     @rule(id=IDS)
@@ -115,12 +143,7 @@ class SessionMachine(RuleBasedStateMachine):
     @rule(id=IDS)
     def flush(self, id: str) -> None:
         self.session.receive(Flush(id), self.now)
-        if c := self.model.accepting(id):
-            c.touched = self.now
-            c.flushes += 1
-            c.queue += [cut.text for cut in c.segmenter.flush("")]
-            c.queue.append(c.flushes)
-            self.model.advance(c)
+        self.model.flush(id, self.now)
         self.compare()
 
     @rule(id=IDS)
@@ -131,10 +154,11 @@ class SessionMachine(RuleBasedStateMachine):
             c.touched = self.now
         self.compare()
 
-    @rule(id=IDS, immediate=st.booleans())
-    def close(self, id: str, immediate: bool) -> None:
-        self.session.receive(Close(id, immediate), self.now)
-        self.model.close(id, immediate, self.now)
+    @rule(id=IDS, immediate=st.booleans(), answered=st.booleans(), joins=st.booleans())
+    def close(self, id: str, immediate: bool, answered: bool = False, joins: bool = False) -> None:
+        command = Close(id, immediate, answered, joins)
+        self.session.receive(command, self.now)
+        self.model.close(command, self.now)
         self.compare()
 
     @rule(id=IDS)
@@ -151,13 +175,15 @@ class SessionMachine(RuleBasedStateMachine):
     def unreadable(self) -> None:
         self.session.receive(Invalid(BAD), self.now)
         self.model.invalid += 1
-        self.model.warnings.append((BAD.code, None))
+        self.model.tell((BAD.code, None))
         self.compare()
 
-    @rule(voice=st.sampled_from(["v", "w"]))
-    def configure(self, voice: str) -> None:
-        self.session.receive(Configure(ContextSettings(voice=voice)), self.now)
+    @rule(voice=st.sampled_from(["v", "w"]), answer=st.booleans())
+    def configure(self, voice: str, answer: bool) -> None:
+        self.session.receive(Configure(ContextSettings(voice=voice), answer), self.now)
         self.model.settings = inherit(self.model.settings, ContextSettings(voice=voice))
+        if answer:
+            self.model.tell(CONFIGURED)
         self.compare()
 
     @rule(count=st.sampled_from([1, 5, 1000]))
@@ -207,9 +233,18 @@ class SessionMachine(RuleBasedStateMachine):
         self.model.spoken(serial, number, samples, starts, self.now)
         self.end_segment(which, None)
 
+    # --- the server ---
+
+    @precondition(lambda self: self.ending == "wind_down" and self.model.end is None and self.model.live)
+    @rule()
+    def restart(self) -> None:
+        self.session.wind_down(BROKEN, SessionClosed(1012, ""))
+        self.model.refusal, self.model.end = BROKEN.code, 1012
+        self.compare()
+
     # --- time ---
 
-    @rule(seconds=st.sampled_from([0.0, 0.25, 0.5, 1.0, IDLE]), tick=st.booleans())
+    @rule(seconds=st.sampled_from([0.0, 0.03, 0.25, 0.5, 1.0, IDLE]), tick=st.booleans())
     def wait(self, seconds: float, tick: bool) -> None:
         self.now += seconds
         if tick:
@@ -273,7 +308,7 @@ class SessionMachine(RuleBasedStateMachine):
                 self.session.receive(CloseSocket(), self.now)
                 self.model.refusal, self.model.end = "socket_closing", 1000
                 for c in self.model.in_state("open"):
-                    self.model.finish_text(c, Reason.COMPLETED)
+                    self.model.finish_text(c, Reason.COMPLETED, self.now)
             case "fail" | "disconnect" as ending:
                 for c in self.model.in_state(*LIVE):
                     c.problem = BROKEN.code if ending == "fail" else c.problem
@@ -288,14 +323,18 @@ class SessionMachine(RuleBasedStateMachine):
                     self.model.warnings.clear()
                     for c in self.model.live.values():
                         c.active = None
-                        self.model.advance(c)
-            case "wind_down":
-                self.session.wind_down(BROKEN, SessionClosed(1012, ""))
-                self.model.refusal, self.model.end = BROKEN.code, 1012
+                        self.model.advance(c, self.now)
+            case "wind_down" if self.model.end is None:
+                self.restart()
         self.compare()
         self.text("new", "Too late. ", False)
+        self.pull(1000)
+        at_rest = self.ending == "wind_down" and self.model.limits.restart_at_rest
         for id in {c.id for c in self.model.in_state("open")}:
-            self.close(id, False)
+            if at_rest:
+                self.flush(id)  # more is not needed: the session itself ends who has said everything
+            else:
+                self.close(id, False)
 
 
 def told(effect: Effect) -> tuple[Any, ...]:
@@ -303,7 +342,8 @@ def told(effect: Effect) -> tuple[Any, ...]:
     if isinstance(effect, Stop):
         return ("stop", effect.serial, effect.segment)
     assert effect.settings == VoiceSettings()
-    return ("speak", effect.serial, effect.segment, effect.text, effect.voice)
+    reading = (effect.normalize, effect.ssml)
+    return ("speak", effect.serial, effect.segment, effect.text, effect.voice, *reading)
 
 
 SessionMachine.TestCase.settings = settings(

@@ -34,7 +34,15 @@ class Converter:
         self.source_rate = source_rate
         self.target = target
         self._resampler: soxr.ResampleStream | None = None
+        self._taken = 0
+        self._given = 0
+        """Samples in and out of the resampler since it began."""
         self._encoder = _encoder(target)
+
+    @property
+    def held_ms(self) -> float:
+        """How much the resampler holds back, in ms of speech; what an encoder holds back is not counted."""
+        return max(0.0, self._taken * 1000 / self.source_rate - self._given * 1000 / self.target.sample_rate)
 
     def convert(self, pcm: bytes, last: bool = False) -> bytes:
         """Take the next `pcm`, give what is ready (it may be nothing). With `last`, give all that was held
@@ -50,9 +58,11 @@ class Converter:
         return encoded + self._encoder.flush() if last else encoded
 
     def _resample(self, pcm: bytes, last: bool) -> bytes:
-        chunk = samples(pcm)
         if self.source_rate == self.target.sample_rate:
+            if len(pcm) % 2:
+                raise ValueError(f"pcm has an odd length of {len(pcm)} bytes")
             return pcm
+        chunk = samples(pcm)
         if self._resampler is None:
             # A new one takes 20 to 60 us: as little as clearing an old one, and nothing can be left in it.
             self._resampler = soxr.ResampleStream(
@@ -61,8 +71,11 @@ class Converter:
         # In floating point, because soxr dithers what it rounds itself, with a seed of its own: the same text
         # would not give the same bytes twice.
         resampled = self._resampler.resample_chunk(chunk.astype(np.float32), last=last)
+        self._taken += len(chunk)
+        self._given += len(resampled)
         if last:
             self._resampler = None
+            self._taken = self._given = 0
         rounded: bytes = np.rint(resampled).clip(-32768, 32767).astype("<i2").tobytes()
         return rounded
 

@@ -6,14 +6,14 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import anyio
 import anyio.lowlevel
 import msgspec
 
 from mux.dialects.base import AudioFrame
-from mux.dialects.elevenlabs import ElevenLabsClient
+from mux.dialects.elevenlabs import ElevenLabsClient, socket_url
 from mux.errors import MuxError, Problem
 from mux.links.link import Link, LinkContext, open_link
 from mux.links.router import Ended
@@ -277,16 +277,3 @@ def _timeout_in(url: str) -> float:
     low, high = INACTIVITY_RANGE
     seconds = dict(parse_qsl(urlsplit(url).query)).get("inactivity_timeout", DEFAULT_TIMEOUT)
     return min(max(float(seconds), low), high)
-
-
-def socket_url(url: str, voice: str, query: Mapping[str, str]) -> str:
-    """The multi-context socket's URL for a base URL."""
-    parts = urlsplit(url)
-    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-    path = parts.path.rstrip("/")
-    if not path.endswith("/multi-stream-input"):
-        path = f"{path.removesuffix('/v1')}/v1/text-to-speech/{quote(voice, safe='')}/multi-stream-input"
-    own = f"{parts.query}&" if parts.query else ""
-    named = {pair.split("=", 1)[0] for pair in parts.query.split("&")}
-    rest = urlencode({name: value for name, value in query.items() if name not in named})
-    return urlunsplit((scheme, parts.netloc, path, own + rest, ""))

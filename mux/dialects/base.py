@@ -16,9 +16,11 @@ __all__ = [
     "ContextError",
     "Credentials",
     "Decoded",
+    "Flushed",
     "Received",
     "ServerDialect",
     "SocketError",
+    "Sound",
 ]
 
 
@@ -31,20 +33,40 @@ class Credentials(msgspec.Struct, frozen=True):
 Decoded: TypeAlias = Command | Credentials
 
 
+class Sound(msgspec.Struct, frozen=True, gc=False):
+    """Speech of one segment as it goes out. `payload` is in the context's output format: `encoding` is its
+    codec, `sample_rate` (Hz) its rate. `slices` are the characters that begin in it. `payload` may be empty:
+    then characters are all that is left to say."""
+
+    context: str
+    serial: int
+    segment: int
+    payload: bytes
+    encoding: str
+    sample_rate: int
+    slices: Sequence[Alignment]
+
+
 class ServerDialect(Protocol):
-    """One socket's wire, spoken by a server. Holds no state of contexts."""
+    """One socket's wire, spoken by a server."""
 
     @property
     def single(self) -> bool:
         """Whether the socket carries one context and ends with it."""
         ...
 
+    @property
+    def whole_segments(self) -> bool:
+        """Whether its client is told where the audio of each segment ends; conversion then begins anew with
+        the next one."""
+        ...
+
     def decode(self, data: str | bytes) -> list[Decoded]:
         """What a client's message asks for, in order. Never raises: what cannot be read is `Invalid`."""
         ...
 
-    def audio(self, context: str, payload: bytes, slices: Sequence[Alignment]) -> str | bytes:
-        """A frame of converted audio, with the characters that begin in it; empty where none is due yet."""
+    def audio(self, sound: Sound) -> Sequence[str | bytes]:
+        """The frames for a piece of speech; none where none is due yet."""
         ...
 
     def event(self, event: Event) -> Sequence[str | bytes]:
@@ -54,7 +76,7 @@ class ServerDialect(Protocol):
 
 class AudioFrame(msgspec.Struct, frozen=True):
     """Audio as a client receives it: `audio` in the socket's output format, and the characters that begin
-    in it (None: unknown)."""
+    in it, or whose times came with it (None: unknown). `audio` may be empty: then only those came."""
 
     context: str
     audio: bytes
@@ -68,13 +90,19 @@ class ContextError(msgspec.Struct, frozen=True):
     problem: Problem
 
 
+class Flushed(msgspec.Struct, frozen=True):
+    """All audio that a flush of this context asked for has come."""
+
+    context: str
+
+
 class SocketError(msgspec.Struct, frozen=True):
     """Why the socket is about to be closed."""
 
     problem: Problem
 
 
-Received: TypeAlias = AudioFrame | ContextError | ContextClosed | SocketError | Warning
+Received: TypeAlias = AudioFrame | ContextError | ContextClosed | Flushed | SocketError | Warning
 
 
 class ClientDialect(Protocol):

@@ -138,7 +138,7 @@ class _Markup:
         kind = attributes.get("interpret-as", "").lower()
         if name == "sub" and alias is not None:
             self._open = _Open(name, self.edits[-1], len(self.edits), alias, False)
-        elif name == "say-as" and kind in ("characters", "spell-out", "digits"):
+        elif name == "spell" or (name == "say-as" and kind in ("characters", "spell-out", "digits")):
             self._open = _Open(name, self.edits[-1], len(self.edits), "", kind == "digits")
 
     def _end(self, name: str, start: int, end: int) -> None:
@@ -147,7 +147,7 @@ class _Markup:
             self._open = None
             inside = self.edits[opened.edits :]
             del self.edits[opened.edits :]
-            if name == "say-as":
+            if name in ("say-as", "spell"):
                 self.edits += self._spelled(opened.tag.end, start, inside, opened.digits)
             elif opened.tag.end < start:
                 self._say(opened.tag.end, start, opened.alias)

@@ -6,12 +6,11 @@ import math
 from collections import deque
 from typing import cast
 
-import msgspec
-
 from mux.errors import Problem
 from mux.protocol.limits import Limits
 from mux.protocol.messages import (
     Audio,
+    Close,
     ContextClosed,
     ContextOpened,
     Effect,
@@ -28,36 +27,18 @@ from mux.protocol.messages import (
     Usage,
 )
 from mux.protocol.outbox import Outbox, Part, Speech
-from mux.protocol.segmenter import Cut, Segmenter
+from mux.protocol.queued import End, FlushMark, Segment
+from mux.protocol.segmenter import MAX_SEGMENT, Cut, Segmenter
+from mux.protocol.sentences import SentenceSegmenter
 from mux.protocol.table import TABLE, Input, State
 from mux.protocol.timeline import Timeline
 from mux.protocol.voice import DEFAULT_SCHEDULE, ContextSettings, VoiceSettings
 
-__all__ = ["Context"]
+__all__ = ["FINISHED_SECONDS", "Context"]
 
-
-class Segment(msgspec.Struct):
-    """Text to be spoken in one go. In the outbox it stands for its own end."""
-
-    number: int
-    text: str
-    why: str
-    accepted: float
-    split: bool
-    voice: str | None
-    mapped: int = 0
-    """Characters that the engine has given times for."""
-    samples: int = 0
-
-
-class FlushMark(msgspec.Struct, frozen=True):
-    """Stands among the segments where a flush came."""
-
-    number: int
-
-
-class End(msgspec.Struct, frozen=True):
-    """Stands in the outbox for the closing event, which is made when it is pulled."""
+FINISHED_SECONDS = 0.08
+"""How long a sentence that seems to be over waits for more text ("3." may go on with "14"). Tokens of one
+answer come faster than that; the vendor's own test grants 0.15 s."""
 
 
 class Context:
@@ -84,6 +65,9 @@ class Context:
         """The next context of the same id; it waits for this one's end."""
         self.close_requested = False
         """The client itself has closed this context."""
+        self.answers: Close | None = None
+        """It is there only to answer this."""
+        self.joined = False  # one more close is answered by its end
         self.reason = Reason.COMPLETED
         self.problem: Problem | None = None
         self.unspoken_bytes = 0
@@ -91,6 +75,10 @@ class Context:
         self._limits = limits
         self._effects = effects
         self._touched = now
+        self._speak_at = math.inf
+        """When what waits is spoken, if no more text comes."""
+        self._turn_open = False
+        """Text has come since the last flush."""
         self._dry_at = -math.inf
         """When the listener runs out of audio, if what was sent is played without a pause."""
         self._stopping_since = now
@@ -115,9 +103,13 @@ class Context:
         self._timeout = math.inf if settings.inactivity_timeout is None else settings.inactivity_timeout
         waiting = self._segmenter.discard()
         schedule = settings.chunk_length_schedule or DEFAULT_SCHEDULE
-        self._segmenter = Segmenter(schedule, bool(settings.auto_mode))
+        if settings.sentences:
+            self._segmenter = SentenceSegmenter(schedule, settings.longest_segment or MAX_SEGMENT)
+        else:
+            self._segmenter = Segmenter(schedule, bool(settings.auto_mode))
         self._queue(self._segmenter.add(waiting), now)
-        self._advance()
+        self._await_more(now)
+        self._advance(now)
 
     def announce(self) -> None:
         """Tell the client side that this context has begun."""
@@ -125,7 +117,7 @@ class Context:
 
     @property
     def begun(self) -> bool:
-        """Whether anything was given to an engine; from then on the settings stand."""
+        """Whether an engine was asked for anything; from then on the settings stand."""
         return self._segments > 0
 
     @property
@@ -135,6 +127,27 @@ class Context:
         return self._active is not None or bool(self._waiting) or self.part.waiting_bytes > 0
 
     @property
+    def may_answer(self) -> bool:
+        """Whether its end may be the answer to one more close."""
+        return self.state is State.DRAINING and self.answers is None and not self.joined
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it has said all that it was asked to: nothing is pending, and all text was flushed."""
+        return not self.busy and not self._turn_open
+
+    @property
+    def overdue(self) -> Input:
+        """What happens at its deadline."""
+        if self.state is not State.OPEN:
+            return Input.STOP_OVERDUE
+        return Input.PAUSE if self._speak_at <= self._expires_at else Input.EXPIRE
+
+    @property
+    def _expires_at(self) -> float:
+        return math.inf if self.busy else self._touched + self._timeout
+
+    @property
     def unanswered_flushes(self) -> int:
         """Flushes whose end the client has not been told."""
         return self._flushes - self._flushes_answered
@@ -142,8 +155,8 @@ class Context:
     @property
     def deadline(self) -> float:
         """When `Session.tick` has something to do here."""
-        if self.state is State.OPEN and not self.busy:
-            return self._touched + self._timeout
+        if self.state is State.OPEN:
+            return min(self._speak_at, self._expires_at)
         if self.state is State.CANCELLING and self._active is not None:
             return self._stopping_since + self._limits.stop_seconds
         return math.inf
@@ -167,7 +180,7 @@ class Context:
         action, state = entry
         getattr(self, action.value)(now, value)
         self.state = state
-        self._advance()
+        self._advance(now)
 
     # --- actions ---------------------------------------------------------------------------------
 
@@ -183,19 +196,28 @@ class Context:
         kept = sum(len(cut.text) for cut in cuts) + len(self._segmenter.waiting) - before
         self._accepted += kept
         self.unspoken_bytes += _size(text[len(text) - kept :])
+        self._turn_open = self._turn_open or bool(kept)
         self._queue(cuts, now)
+        self._await_more(now)
 
     def trigger(self, now: float) -> None:
         """Speak now, if enough text waits (`try_trigger_generation`)."""
         if self.state is State.OPEN:
             self._queue(self._segmenter.trigger(), now)
-            self._advance()
+            self._await_more(now)
+            self._advance(now)
 
     def flush(self, now: float, _: None) -> None:
         self._touched = now
         self._queue(self._segmenter.flush("flush"), now)
+        self._speak_at = math.inf
+        self._turn_open = False
         self._flushes += 1
         self._waiting.append(FlushMark(self._flushes))
+
+    def speak_waiting(self, now: float, _: None) -> None:
+        self._queue(self._segmenter.flush("pause"), now)
+        self._speak_at = math.inf
 
     def touch(self, now: float, _: None) -> None:
         self._touched = now
@@ -226,7 +248,13 @@ class Context:
             ends = segment.mapped == len(segment.text) and not text[-1:].isspace() and not segment.split
             samples = len(report.pcm) // 2
             self.timeline.add(
-                segment.number, text, report.starts, samples, breaks=ends, spelled=report.spelled
+                segment.number,
+                text,
+                report.starts,
+                samples,
+                breaks=ends,
+                spelled=report.spelled,
+                until=report.until,
             )
             if report.pcm:
                 self.part.push(Speech(segment.number, report.pcm, report.sample_rate))
@@ -238,6 +266,7 @@ class Context:
     def end_segment(self, now: float, report: SegmentEnded) -> None:
         if segment := self._ended(report):
             self._synthesised += len(segment.text) - segment.mapped
+            segment.made_in = now - segment.begun
             self._touched = now
             self.part.push(segment)
 
@@ -263,6 +292,16 @@ class Context:
             self._segments += 1
             self._waiting.append(Segment(self._segments, cut.text, cut.why, now, cut.split, self._speaker))
 
+    def _await_more(self, now: float) -> None:
+        """Set the time at which what waits is spoken though nobody has asked for it."""
+        patience = self.settings.flush_timeout
+        if patience is None or not self._segmenter.waiting.strip():
+            self._speak_at = math.inf
+        elif self._segmenter.finished:
+            self._speak_at = now + min(patience, FINISHED_SECONDS)
+        else:
+            self._speak_at = now + patience
+
     def _count(self, report: Spoken) -> Segment | None:
         """Add a report to the usage; returns its segment, or None if that is not being spoken."""
         segment = self._active
@@ -281,14 +320,14 @@ class Context:
         self._active = None
         return segment
 
-    def _advance(self) -> None:
+    def _advance(self, now: float) -> None:
         """Begin the next segment, pass finished flushes on, and end when nothing is left to do."""
         while self._active is None and self._waiting:
             head = self._waiting[0]
             if isinstance(head, FlushMark):
                 self.part.push(FlushDone(self.id, self.serial, head.number))
             elif self.part.waiting_seconds < self._limits.ahead_seconds:
-                self._begin(head)
+                self._begin(head, now)
             else:
                 return
             self._waiting.popleft()
@@ -296,13 +335,23 @@ class Context:
             self._ending = True
             self.part.push(End())
 
-    def _begin(self, segment: Segment) -> None:
+    def _begin(self, segment: Segment, now: float) -> None:
         self._active = segment
+        segment.begun = now
         self.unspoken_bytes -= _size(segment.text)
         self.part.push(SegmentStarted(self.id, self.serial, segment.number, segment.text, segment.why))
-        voice = segment.voice or self.settings.voice
+        settings = self.settings
         self._effects.append(
-            Speak(self.serial, segment.number, segment.text, voice, self.settings.language, self._voice)
+            Speak(
+                self.serial,
+                segment.number,
+                segment.text,
+                segment.voice or settings.voice,
+                settings.language,
+                self._voice,
+                normalize=settings.normalize is not False,
+                ssml=bool(settings.ssml),
+            )
         )
 
     # --- pulling ---------------------------------------------------------------------------------
@@ -315,12 +364,13 @@ class Context:
         item = self.part.take_event()
         if isinstance(item, End):
             self.handle(Input.END_SENT, now)
-            return ContextClosed(self.id, self.serial, self.reason, self.usage(), self.problem)
+            usage, asked = self.usage(), self.close_requested
+            return ContextClosed(self.id, self.serial, self.reason, usage, self.problem, asked, self.answers)
         if isinstance(item, FlushDone):
             self._flushes_answered = item.number
         if isinstance(item, Segment):
             self.timeline.characters_sent += len(item.text) - item.mapped
-            return SegmentDone(self.id, self.serial, item.number, dry=not self.busy)
+            return SegmentDone(self.id, self.serial, item.number, not self.busy, item.made_in)
         return cast(Event, item)
 
     def _pull_speech(self, now: float) -> Audio:
@@ -329,14 +379,13 @@ class Context:
         alignment = self.timeline.take(segment, samples, rate)
         self._dry_at = max(now, self._dry_at) + samples / rate
         self._touched = now
-        self._advance()
+        self._advance(now)
         return Audio(self.id, self.serial, segment, bytes(pcm), rate, position, alignment)
 
     def usage(self) -> Usage:
         """What was used so far. `audio_generated_ms` is the sum of the other two, to the last digit."""
-        sent, generated = self.timeline.sent, self.timeline.generated
-        sent_ms = sent * 1000 / self._sample_rate
-        dropped_ms = (generated - sent) * 1000 / self._sample_rate
+        sent_ms = self.timeline.sent * 1000 / self._sample_rate
+        dropped_ms = (self.timeline.generated - self.timeline.sent) * 1000 / self._sample_rate
         return Usage(
             characters_accepted=self._accepted,
             characters_synthesised=self._synthesised,

@@ -41,6 +41,17 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """A closed context keeps its slot until it has ended, and a flush opens one."""
     idle_socket_ends: bool = False
     """A socket without contexts ends when its inactivity timeout is over."""
+    second_close_cancels: bool = True
+    """Closing a context that still drains is a barge-in; otherwise it changes nothing."""
+    expiry_closes: bool = False
+    """An idle context ends as if its client had closed it: more text for its id opens a new one, which has
+    the same voice if it names none."""
+    answer_all: bool = False
+    """A flush or close is answered also where no context of that id is left (`NotThere`)."""
+    voice_required: bool = False
+    """Text for a context that has no voice is refused, where otherwise the engine's default voice speaks."""
+    restart_at_rest: bool = False
+    """A restart ends contexts that have said all they were asked to; otherwise their clients end them."""
 
 
 STRICT = Limits(

@@ -23,16 +23,20 @@ DEFAULT_CONTEXT = "default"
 
 
 class Configure(msgspec.Struct, frozen=True):
-    """Settings for the connection: every context opened later inherits them."""
+    """Settings for the connection: every context opened later inherits them. `Configured` answers it, where
+    asked for."""
 
     settings: ContextSettings
+    answer: bool = False
 
 
 class Open(msgspec.Struct, frozen=True):
-    """Open `context`, or give an open one its settings. Opening twice with the same settings is harmless."""
+    """Open `context`, or give an open one its settings. Opening twice with the same settings is harmless.
+    `anew` says that the client means a new context, whatever became of an earlier one of that id."""
 
     context: str
     settings: ContextSettings = ContextSettings()
+    anew: bool = False
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -53,10 +57,17 @@ class Flush(msgspec.Struct, frozen=True):
 
 
 class Close(msgspec.Struct, frozen=True):
-    """End `context`: what it accepted is still spoken, or, when `immediate`, nothing more is."""
+    """End `context`: what it accepted is still spoken, or, when `immediate`, nothing more is.
+
+    With `answered` there is an end for each such message: if no context of that id is open (or with
+    `immediate` always), an empty one is opened and ended, after all others of that id. `joins` lets the end
+    of one that is being closed already be the answer, once.
+    """
 
     context: str
     immediate: bool = False
+    answered: bool = False
+    joins: bool = False
 
 
 class KeepAlive(msgspec.Struct, frozen=True):
@@ -91,7 +102,8 @@ Command: TypeAlias = Configure | Open | Text | Flush | Close | KeepAlive | Close
 
 
 class Speak(msgspec.Struct, frozen=True):
-    """Synthesise `text`. Answered by any number of `Spoken` and exactly one `SegmentEnded`."""
+    """Synthesise `text`. Answered by any number of `Spoken` and exactly one `SegmentEnded`. `normalize` and
+    `ssml` say how the text is to be read."""
 
     serial: int
     segment: int
@@ -99,6 +111,8 @@ class Speak(msgspec.Struct, frozen=True):
     voice: str | None
     language: str | None
     settings: VoiceSettings
+    normalize: bool = True
+    ssml: bool = False
 
 
 class Stop(msgspec.Struct, frozen=True):
@@ -126,9 +140,9 @@ class Spoken(msgspec.Struct, frozen=True):
     """Speech of one segment, in order. `pcm` is mono s16le at `sample_rate`.
 
     `starts` maps the segment's next `len(starts)` characters (code points), in order, each to the sample of
-    this chunk at which it begins; starts never decrease; a character lasts until the next start, the last
-    one until the end of the chunk. So all characters of a chunk lie wholly inside it. `spelled` follows the
-    same rules; a segment has it in all its chunks or in none.
+    this chunk at which it begins, or to a negative number if it began earlier; starts never decrease; a
+    character lasts until the next start, the last one until `until`, or the end of the chunk. `spelled`
+    follows the same rules; a segment has it in all its chunks or in none.
     """
 
     serial: int
@@ -137,6 +151,7 @@ class Spoken(msgspec.Struct, frozen=True):
     sample_rate: int
     starts: tuple[int, ...] = ()
     spelled: SpelledOut | None = None
+    until: int | None = None
 
 
 class SegmentEnded(msgspec.Struct, frozen=True):
@@ -174,6 +189,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     audio_sent_ms: float = 0.0
     audio_dropped_ms: float = 0.0
 
+    def __add__(self, other: Usage) -> Usage:
+        names = self.__struct_fields__
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in names})
+
 
 class Alignment(msgspec.Struct, frozen=True):
     """The characters that begin in one audio frame, on the context's audio clock in ms.
@@ -199,8 +218,8 @@ class ContextOpened(msgspec.Struct, frozen=True):
 
 
 class SegmentStarted(msgspec.Struct, frozen=True):
-    """`cut` says why the segment was cut where it was: schedule, auto, trigger, flush, close, timeout or
-    length."""
+    """`cut` says why the segment was cut where it was: schedule, auto, trigger, flush, pause, close, timeout,
+    voice, longest or (inside a word) length."""
 
     context: str
     serial: int
@@ -223,12 +242,14 @@ class Audio(msgspec.Struct, frozen=True):
 
 class SegmentDone(msgspec.Struct, frozen=True):
     """All speech of a segment was pulled. `dry` says that the context has no more to say for now: a
-    converter must give up what it holds back, so that no tail waits for the next segment."""
+    converter must give up what it holds back, so that no tail waits for the next segment. `made_in` is how
+    many seconds its engine took, with the wait for a free one."""
 
     context: str
     serial: int
     segment: int
     dry: bool
+    made_in: float = 0.0
 
 
 class FlushDone(msgspec.Struct, frozen=True):
@@ -241,13 +262,27 @@ class FlushDone(msgspec.Struct, frozen=True):
 
 class ContextClosed(msgspec.Struct, frozen=True):
     """The end of a context, and the last event that carries its serial. `problem` is there when the
-    context did not end as its client wished."""
+    context did not end as its client wished; `asked` says that the client had told it to close; `answers`
+    that it was there only to answer a `Close`."""
 
     context: str
     serial: int
     reason: Reason
     usage: Usage
     problem: Problem | None = None
+    asked: bool = False
+    answers: Close | None = None
+
+
+class NotThere(msgspec.Struct, frozen=True):
+    """A flush or (with `flush` false) a close for an id under which no context is left: nothing to do."""
+
+    context: str
+    flush: bool
+
+
+class Configured(msgspec.Struct, frozen=True):
+    """A `Configure` that wanted an answer has taken effect."""
 
 
 class Warning(msgspec.Struct, frozen=True):
@@ -266,5 +301,14 @@ class SessionClosed(msgspec.Struct, frozen=True):
 
 
 Event: TypeAlias = (
-    ContextOpened | SegmentStarted | Audio | SegmentDone | FlushDone | ContextClosed | Warning | SessionClosed
+    ContextOpened
+    | SegmentStarted
+    | Audio
+    | SegmentDone
+    | FlushDone
+    | ContextClosed
+    | NotThere
+    | Configured
+    | Warning
+    | SessionClosed
 )

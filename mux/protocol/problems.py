@@ -9,6 +9,7 @@ from mux.protocol.voice import INACTIVITY_RANGE, ContextSettings
 __all__ = [
     "CLOSING",
     "EMPTY",
+    "NO_VOICE",
     "id_too_long",
     "idle",
     "settings_changed",
@@ -24,6 +25,11 @@ CLOSING = Problem(code="socket_closing", message="This socket is closing; open a
 EMPTY = Problem(
     code="empty_synthesis",
     message="The engine gave no audio for this text. Send text that can be spoken in this voice.",
+)
+NO_VOICE = Problem(
+    code="missing_voice",
+    message="This text has no voice. Name one when the context is created, or for the whole connection.",
+    param="voice_id",
 )
 
 

@@ -14,7 +14,17 @@ import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["MAX_SEGMENT", "MIN_TRIGGER", "Cut", "Segmenter"]
+__all__ = [
+    "MAX_SEGMENT",
+    "MIN_TRIGGER",
+    "SENTENCE",
+    "Cut",
+    "Segmenter",
+    "ends_sentence",
+    "good_place",
+    "hard_place",
+    "word_start",
+]
 
 MAX_SEGMENT = 400
 """Characters; a longer piece is cut even where its text offers no good place."""
@@ -22,7 +32,7 @@ MIN_TRIGGER = 50
 """`try_trigger_generation` "won't run with < 50 chars accumulated" (ElevenLabs, docs PR 24)."""
 
 # A full stop of Chinese, Japanese or an Indic script needs no space after it; a Western one does.
-_SENTENCE = re.compile(
+SENTENCE = re.compile(
     r"[.!?…‽؟۔]+[\"'”’»)\]]*\s+"
     r"|[。！？｡।॥]+[\"'”’」』）】]*\s*"
     r"|\n\s*"
@@ -47,8 +57,8 @@ _ABBREVIATIONS = frozenset(
 
 
 class Cut(NamedTuple):
-    """A segment's text and why it ends there: schedule, auto, trigger, length, or the caller's reason.
-    `split` says that the cut is inside a word: the next segment goes on without a space."""
+    """A segment's text and why it ends there: schedule, auto, trigger, longest, length, or the caller's
+    reason. `split` says that the cut is inside a word: the next segment goes on without a space."""
 
     text: str
     why: str
@@ -74,13 +84,18 @@ class Segmenter:
         """Text that no segment has taken yet."""
         return self._buffer
 
+    @property
+    def finished(self) -> bool:
+        """Whether what waits may well be all that is coming for now."""
+        return False
+
     def add(self, text: str) -> list[Cut]:
         """Take a message's text; return the segments that are complete now."""
         if not self._begun:
             text = text.lstrip()
             self._begun = bool(text)
         if self.auto_mode:
-            return _pieces(text, "auto")
+            return pieces(text, "auto")
         self._buffer += text
         return self._take_scheduled()
 
@@ -88,10 +103,10 @@ class Segmenter:
         """Speak now up to the last good place, if enough text waits (`try_trigger_generation`)."""
         if len(self._buffer.strip()) < MIN_TRIGGER:
             return []
-        end = _good_place(self._buffer, _word_start(self._buffer, 0), len(self._buffer))
+        end = good_place(self._buffer, word_start(self._buffer, 0), len(self._buffer))
         taken, self._buffer = self._buffer[:end], self._buffer[end:]
         self._cuts += bool(taken)
-        return _pieces(taken, "trigger")
+        return pieces(taken, "trigger")
 
     def flush(self, why: str) -> list[Cut]:
         """Take everything. Nothing but white space is not taken: there is nothing to say."""
@@ -99,7 +114,7 @@ class Segmenter:
             return []
         taken, self._buffer = self._buffer, ""
         self._cuts += 1
-        return _pieces(taken, why)
+        return pieces(taken, why)
 
     def discard(self) -> str:
         """Drop the waiting text and return it."""
@@ -111,7 +126,7 @@ class Segmenter:
         at = 0
         while True:
             threshold = self.schedule[min(self._cuts, len(self.schedule) - 1)]
-            end, why = _scheduled_end(self._buffer, at, threshold)
+            end, why = self._end(self._buffer, at, threshold)
             if not end:
                 self._buffer = self._buffer[at:]
                 return cuts
@@ -119,52 +134,49 @@ class Segmenter:
             self._cuts += 1
             at = end
 
+    def _end(self, text: str, at: int, threshold: int) -> tuple[int, str]:
+        """Where the segment that begins at `at` ends, or 0 if it is not complete. A decision is made only
+        when all text that plays a part in it is there."""
+        start = word_start(text, at)
+        window = start + min(threshold, MAX_SEGMENT)
+        if len(text) < window:
+            return 0, ""
+        if end := good_place(text, start, window):
+            return end, "schedule"
+        # One long word so far: the first space after the window, or the greatest length, whichever is first.
+        limit = start + MAX_SEGMENT
+        if space := _SPACE.search(text, window - 1, limit):
+            return space.start() + 1, "schedule"
+        return (hard_place(text, start, limit), "length") if len(text) > limit else (0, "")
 
-def _scheduled_end(text: str, at: int, threshold: int) -> tuple[int, str]:
-    """Where the segment that begins at `at` ends, or 0 if it is not complete. A decision is made only when
-    all text that plays a part in it is there."""
-    start = _word_start(text, at)
-    window = start + min(threshold, MAX_SEGMENT)
-    if len(text) < window:
-        return 0, ""
-    if end := _good_place(text, start, window):
-        return end, "schedule"
-    # One long word so far: the first space after the window, or the greatest length, whichever comes first.
-    limit = start + MAX_SEGMENT
-    if space := _SPACE.search(text, window - 1, limit):
-        return space.start() + 1, "schedule"
-    return (_hard_place(text, start, limit), "length") if len(text) > limit else (0, "")
 
-
-def _pieces(text: str, why: str) -> list[Cut]:
+def pieces(text: str, why: str) -> list[Cut]:
     """Cut text that is to be spoken whole into segments of bearable length; nothing is lost, unless there is
     nothing to say. White space is never a segment: it goes with the word that follows, or at the end with the
     piece before it."""
-    pieces: list[Cut] = []
+    found: list[Cut] = []
     at = 0
-    while len(text) > (limit := (start := _word_start(text, at)) + MAX_SEGMENT):
-        good = _good_place(text, start, limit)
-        end = good or _hard_place(text, start, limit)
-        pieces.append(Cut(text[at:end], why, split=not good))
+    while len(text) > (limit := (start := word_start(text, at)) + MAX_SEGMENT):
+        good = good_place(text, start, limit)
+        end = good or hard_place(text, start, limit)
+        found.append(Cut(text[at:end], why, split=not good))
         at = end
     if start < len(text):
-        pieces.append(Cut(text[at:], why))
-    elif pieces:
-        pieces[-1] = Cut(pieces[-1].text + text[at:], why)
-    return pieces
+        found.append(Cut(text[at:], why))
+    elif found:
+        found[-1] = Cut(found[-1].text + text[at:], why)
+    return found
 
 
-def _word_start(text: str, at: int) -> int:
+def word_start(text: str, at: int) -> int:
     """Where the first word at or after `at` begins."""
     space = _SPACE.match(text, at)
     return space.end() if space else at
 
 
-def _good_place(text: str, start: int, window: int) -> int:
+def good_place(text: str, start: int, window: int) -> int:
     """The last sentence end between `start` and `window`, else clause end, else space; 0 for none."""
-    ends = [
-        m.end() for m in _SENTENCE.finditer(text, start, window) if _ends_sentence(text, start, window, m)
-    ]
+    ends = [m.end() for m in SENTENCE.finditer(text, start, window) if ends_sentence(text, start, window, m)]
     if not ends:
         ends = [m.end() for m in _CLAUSE.finditer(text, start, window)]
     if not ends:
@@ -172,7 +184,7 @@ def _good_place(text: str, start: int, window: int) -> int:
     return ends[-1] if ends else 0
 
 
-def _ends_sentence(text: str, start: int, window: int, match: re.Match[str]) -> bool:
+def ends_sentence(text: str, start: int, window: int, match: re.Match[str]) -> bool:
     mark = match.group()
     if mark[0] in "\n。！？｡।॥":
         return True
@@ -185,7 +197,7 @@ def _ends_sentence(text: str, start: int, window: int, match: re.Match[str]) -> 
     return True
 
 
-def _hard_place(text: str, start: int, limit: int) -> int:
+def hard_place(text: str, start: int, limit: int) -> int:
     """A cut inside a word at or before `limit`, but not inside what is one character to a reader."""
     end = limit
     while end > start and _joined(text, end):

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
 
 from mux.errors import Problem, close_reason
 from mux.protocol import problems
+from mux.protocol.admission import VoiceCheck, congested, no_room, unspeakable, unwelcome
 from mux.protocol.context import Context
-from mux.protocol.dead_ids import DeadIds
 from mux.protocol.limits import Limits
 from mux.protocol.messages import (
     DEFAULT_CONTEXT,
@@ -22,6 +21,7 @@ from mux.protocol.messages import (
     CloseSocket,
     Command,
     Configure,
+    Configured,
     ContextClosed,
     Effect,
     Event,
@@ -29,6 +29,7 @@ from mux.protocol.messages import (
     Invalid,
     KeepAlive,
     Notice,
+    NotThere,
     Open,
     Reason,
     Report,
@@ -39,12 +40,11 @@ from mux.protocol.messages import (
     Warning,
 )
 from mux.protocol.outbox import Outbox
+from mux.protocol.roster import Roster
 from mux.protocol.table import Input, State
 from mux.protocol.voice import ContextSettings, clamp_timeout, inherit
 
 __all__ = ["Session"]
-
-VoiceCheck = Callable[[str | None, str | None], str | None]
 
 
 class Session:
@@ -71,10 +71,7 @@ class Session:
         self._outbox: Outbox[Context] = Outbox()
         self._notices: deque[Event] = deque()
         """What is said for the whole socket."""
-        self._contexts: dict[int, Context] = {}
-        self._latest: dict[str, Context] = {}
-        self._dead_ids = DeadIds(self.limits.remembered_ids, self.limits.id_bytes)
-        """Ids that the server ended; their late messages are ignored until their `Close`."""
+        self._roster = Roster(self.limits)
         self._serials = 0
         self._invalid_messages = 0
         self._refusal: Problem | None = None
@@ -96,18 +93,21 @@ class Session:
         match command:
             case Text():
                 self._text(command, now)
-            case Open(context, settings):
-                self._open(context, settings, now)
+            case Open():
+                self._open(command, now)
             case Flush(context):
-                if self.limits.slots_until_end and self._accepting(context) is None:
+                if self.limits.slots_until_end and self._roster.accepting(context) is None:
                     self._begin(context, ContextSettings(), now)
                 self._give(context, Input.FLUSH, now)
+                self._answer(NotThere(context, flush=True))
             case Close():
                 self._close(command, now)
             case KeepAlive(context):
                 self._give(context or "", Input.KEEP_ALIVE, now)
-            case Configure(settings):
+            case Configure(settings, answer):
                 self._settings = inherit(self._settings, self._clamped(settings))
+                if answer:
+                    self._notices.append(Configured())
             case Invalid():
                 self._invalid(command, now)
             case Notice(problem, context):
@@ -117,7 +117,7 @@ class Session:
 
     def report(self, report: Report, now: float) -> None:
         """Take what an engine says. Reports for contexts that have ended change nothing."""
-        context = self._contexts.get(report.serial)
+        context = self._roster.live.get(report.serial)
         if context is None:
             return
         if isinstance(report, Spoken):
@@ -128,24 +128,27 @@ class Session:
         if report.problem is None and context.spoke_nothing(report.segment):
             report = SegmentEnded(report.serial, report.segment, problems.EMPTY)
         if report.problem is not None and context.state in (State.OPEN, State.DRAINING):
-            self._remember(context)
+            self._roster.bury(context)
         context.handle(Input.SEGMENT_FAILED if report.problem else Input.SEGMENT_ENDED, now, report)
 
     def tick(self, now: float) -> None:
         """Do what is due: end idle contexts, stop waiting for engines that were told to stop."""
         if self._idle_deadline() <= now:
             self.fail(problems.idle(self._settings.inactivity_timeout), now)
-        for context in list(self._contexts.values()):
+        for context in self._roster.all():
             if context.deadline > now:
                 continue
-            if context.state is not State.OPEN:
-                context.handle(Input.STOP_OVERDUE, now)
+            if context.overdue is not Input.EXPIRE:
+                context.handle(context.overdue, now)
                 continue
             problem = problems.idle(context.settings.inactivity_timeout)
             if problem.code in self.limits.fatal:
                 self.fail(problem, now)
                 return
-            self._remember(context)
+            if self.limits.expiry_closes:
+                self._roster.note_expiry(context)
+            else:
+                self._roster.bury(context)
             context.problem = problem
             context.handle(Input.EXPIRE, now, Reason.TIMED_OUT)
 
@@ -155,16 +158,18 @@ class Session:
             return None
         if self._notices:
             return self._notices.popleft()
+        if self._end is not None and self.limits.restart_at_rest and not self._outbox:
+            self._end_resting(now)
         part = self._outbox.next()
         if part is not None:
             context = part.owner
             event = context.pull(now)
             if isinstance(event, ContextClosed):
-                self._forget(context)
+                self._roster.remove(context)
             else:
                 self._outbox.queue(part)
             return event
-        if self._end is not None and not self._contexts:
+        if self._end is not None and not self._roster.live:
             self.closed = True
             return self._end
         return None
@@ -178,26 +183,24 @@ class Session:
 
     def next_deadline(self) -> float:
         """When `tick` must be called next; infinity for never."""
-        return min([c.deadline for c in self._contexts.values()], default=self._idle_deadline())
+        return min([c.deadline for c in self._roster.live.values()], default=self._idle_deadline())
 
     def due(self, serial: int) -> float:
         """When this context's listener runs out of audio: the engine side serves the earliest first."""
-        return self._contexts[serial].due if serial in self._contexts else math.inf
+        return self._roster.live[serial].due if serial in self._roster.live else math.inf
 
     @property
     def congested(self) -> bool:
         """Whether so many ends are unread that nothing more may be read."""
-        most = self.limits.contexts + self.limits.draining + self.limits.backlog
-        flushes = any(c.unanswered_flushes > self.limits.flushes for c in self._contexts.values())
-        return flushes or len(self._contexts) > most or len(self._notices) > self.limits.backlog
+        return congested(self._roster.live.values(), len(self._notices), self.limits)
 
     @property
     def open_contexts(self) -> int:
-        return sum(c.state is State.OPEN for c in self._contexts.values())
+        return sum(c.state is State.OPEN for c in self._roster.live.values())
 
     @property
     def live_contexts(self) -> int:
-        return len(self._contexts)
+        return len(self._roster.live)
 
     def warn(self, problem: Problem, context: str | None = None) -> None:
         """Tell the client something that ends nobody."""
@@ -211,16 +214,16 @@ class Session:
     def finish(self, end: SessionClosed, now: float) -> None:
         """Let every context say what it has, then close the socket with `end`."""
         self.wind_down(problems.CLOSING, end)
-        for context in list(self._contexts.values()):
+        for context in self._roster.all():
             context.handle(Input.CLOSE, now, Reason.COMPLETED)
 
     def fail(self, problem: Problem, now: float) -> None:
         """End every context at once with `problem`, then close the socket with it."""
         self._refusal = problem
         self._end = SessionClosed(problem.row.close, close_reason(problem.message), problem)
-        for context in list(self._contexts.values()):
+        for context in self._roster.all():
             if context.state in (State.OPEN, State.DRAINING):
-                self._remember(context)
+                self._roster.bury(context)
                 context.problem = problem
             context.handle(Input.CANCEL, now, Reason.SOCKET_CLOSED)
 
@@ -228,39 +231,38 @@ class Session:
         """The client is gone: end every context at once. Pull the events all the same, to settle usage."""
         self._notices.clear()
         self._refusal = problems.CLOSING
-        for context in list(self._contexts.values()):
+        for context in self._roster.all():
             context.handle(Input.CANCEL, now, Reason.SOCKET_CLOSED)
             context.handle(Input.STOP_OVERDUE, now)
 
     # --- commands ----------------------------------------------------------------------------------
 
     def _text(self, command: Text, now: float) -> None:
-        context = self._accepting(command.context)
+        context = self._roster.accepting(command.context)
         if context is None and (command.context != DEFAULT_CONTEXT or command.text.strip()):
             context = self._begin(command.context, ContextSettings(), now)
         if context is None:
             return
-        size = len(command.text.encode(errors="surrogatepass"))
-        unspoken = size + sum(other.unspoken_bytes for other in self._contexts.values())
-        problem = self._unspeakable(command.voice, context.settings.language) if command.voice else None
-        if unspoken > self.limits.unspoken_bytes:
-            problem = problems.too_much_text(unspoken, self.limits)
-        if problem is not None:
+        unspoken = sum(other.unspoken_bytes for other in self._roster.live.values())
+        if problem := unwelcome(command, context, unspoken, self.limits, self._check_voice):
             self._fail(context, problem, now)
             return
         context.handle(Input.TEXT, now, command)
         if command.trigger:
             context.trigger(now)
 
-    def _open(self, id: str, settings: ContextSettings, now: float) -> None:
-        context = self._accepting(id)
+    def _open(self, command: Open, now: float) -> None:
+        context = self._roster.accepting(command.context)
         if context is None:
-            self._begin(id, settings, now)
+            if command.anew:
+                self._roster.forgive(command.context)
+            self._begin(command.context, command.settings, now)
             return
-        merged = inherit(context.settings, self._clamped(settings, id))
+        merged = inherit(context.settings, self._clamped(command.settings, command.context))
         if merged != context.settings:
             changed = problems.settings_changed(context.settings, merged)
-            problem = changed if context.begun else self._unspeakable(merged.voice, merged.language)
+            speaker = unspeakable(self._check_voice, merged.voice, merged.language)
+            problem = changed if context.begun else speaker
             if problem is not None:
                 self._fail(context, problem, now)
                 return
@@ -268,29 +270,42 @@ class Session:
         context.handle(Input.KEEP_ALIVE, now)
 
     def _close(self, command: Close, now: float) -> None:
-        self._dead_ids.discard(command.context)
-        context = self._latest.get(command.context)
-        if context is None:
-            return
+        id = command.context
+        self._roster.forgive(id)
+        self._answer(NotThere(id, flush=False))
+        context = self._roster.latest(id)
         if command.immediate:
             # An earlier context of the same id may still drain: whoever cancels wants silence now.
-            for other in list(self._contexts.values()):
-                if other.id == command.context:
-                    other.handle(Input.CANCEL, now, Reason.CANCELLED)
-        elif context.close_requested:
-            context.handle(Input.CLOSE_AGAIN, now, Reason.CANCELLED)
-        else:
+            for other in self._roster.of(id):
+                other.close_requested = True
+                other.handle(Input.CANCEL, now, Reason.CANCELLED)
+        elif context is not None and not context.close_requested:
             context.close_requested = True
             context.handle(Input.CLOSE, now, Reason.COMPLETED)
+            return  # its end is the answer, also if it has failed meanwhile
+        elif context is not None and self.limits.second_close_cancels:
+            context.handle(Input.CLOSE_AGAIN, now, Reason.CANCELLED)
+        if command.answered and command.joins and context is not None and context.may_answer:
+            context.joined = True
+        elif command.answered and (empty := self._begin(id, ContextSettings(), now, answers=command)):
+            empty.close_requested = True
+            if command.immediate:
+                empty.handle(Input.CANCEL, now, Reason.CANCELLED)
+            else:
+                empty.handle(Input.CLOSE, now, Reason.COMPLETED)
 
     def _give(self, id: str, input: Input, now: float) -> None:
         """An input that never opens a context: for an id that is not open it does nothing."""
-        if context := self._accepting(id):
+        if context := self._roster.accepting(id):
             context.handle(input, now)
+
+    def _answer(self, answer: NotThere) -> None:
+        if self.limits.answer_all and self._roster.latest(answer.context) is None:
+            self._notices.append(answer)
 
     def _invalid(self, command: Invalid, now: float) -> None:
         if command.context is not None:
-            if context := self._accepting(command.context):
+            if context := self._roster.accepting(command.context):
                 self._fail(context, command.problem, now)
             else:
                 self._begin(command.context, ContextSettings(), now, command.problem)
@@ -305,24 +320,28 @@ class Session:
 
     # --- contexts ----------------------------------------------------------------------------------
 
-    def _accepting(self, id: str) -> Context | None:
-        context = self._latest.get(id)
-        return context if context is not None and context.state is State.OPEN else None
-
     def _begin(
-        self, id: str, settings: ContextSettings, now: float, problem: Problem | None = None
+        self,
+        id: str,
+        settings: ContextSettings,
+        now: float,
+        problem: Problem | None = None,
+        answers: Close | None = None,
     ) -> Context | None:
-        """Open a context, or refuse it with the end that every context gets; None if it was refused.
+        """Open a context, or refuse it with the end that every context gets; None if it was refused. One that
+        only `answers` says nothing, whatever its voice.
 
         An id that the server itself has ended stays silent until its `Close`: half an utterance must not
         start.
         """
-        if id in self._dead_ids:
+        if self._roster.is_dead(id):
             return None
-        settings = inherit(self._settings, self._clamped(settings, id))
-        problem = problem or self._admission(id, settings)
+        base = inherit(self._settings, ContextSettings(voice=self._roster.voice(id)))
+        settings = inherit(base, self._clamped(settings, id))
+        problem = problem or self._refusal or no_room(id, self._roster.live.values(), self.limits)
+        if problem is None and answers is None:
+            problem = unspeakable(self._check_voice, settings.voice, settings.language)
         self._serials += 1
-        predecessor = self._latest.get(id)
         context = Context(
             id,
             self._serials,
@@ -330,38 +349,16 @@ class Session:
             limits=self.limits,
             effects=self._effects,
             outbox=self._outbox,
-            held=predecessor is not None,
+            held=self._roster.latest(id) is not None,
             now=now,
         )
-        if predecessor is not None:
-            predecessor.successor = context
-        self._contexts[context.serial] = self._latest[id] = context
+        context.answers = answers
+        self._roster.add(context)
         if problem is not None:
             self._fail(context, problem, now)
             return None
         context.announce()
         return context
-
-    def _admission(self, id: str, settings: ContextSettings) -> Problem | None:
-        """Why this context may not be opened now."""
-        if self._refusal is not None:
-            return self._refusal
-        size = len(id.encode(errors="surrogatepass"))
-        if size > self.limits.id_bytes:
-            return problems.id_too_long(size, self.limits)
-        counted = (State.OPEN, State.DRAINING) if self.limits.slots_until_end else (State.OPEN,)
-        open_ids = tuple(c.id for c in self._contexts.values() if c.state in counted)
-        if len(open_ids) >= self.limits.contexts:
-            return problems.too_many_contexts(open_ids, self.limits)
-        draining = sum(c.state is State.DRAINING for c in self._contexts.values())
-        if draining >= self.limits.draining:
-            return problems.too_many_draining(draining, self.limits)
-        return self._unspeakable(settings.voice, settings.language)
-
-    def _unspeakable(self, voice: str | None, language: str | None) -> Problem | None:
-        reason = self._check_voice(voice, language)
-        code = "unknown_voice" if self._check_voice(voice, None) else "unsupported_language"
-        return Problem(code=code, message=reason) if reason else None
 
     def _clamped(self, settings: ContextSettings, id: str | None = None) -> ContextSettings:
         """Bring the timeout into its range and say so."""
@@ -376,25 +373,20 @@ class Session:
         if problem.code in self.limits.fatal:
             self.fail(problem, now)
             return
-        self._remember(context)
+        self._roster.bury(context)
         context.problem = problem
         context.handle(Input.FAIL, now, Reason.FAILED)
 
-    def _remember(self, context: Context) -> None:
-        """Keep a context's id dead, unless its client has closed it already and will not do so again."""
-        if not context.close_requested:
-            self._dead_ids.add(context.id)
-
-    def _forget(self, context: Context) -> None:
-        del self._contexts[context.serial]
-        if context.successor is not None:
-            context.successor.part.release()
-        else:
-            del self._latest[context.id]
+    def _end_resting(self, now: float) -> None:
+        """The socket is to be closed, and nobody has anything left to say: end those who are open all the
+        same."""
+        if all(context.state is State.OPEN and context.at_rest for context in self._roster.live.values()):
+            for context in self._roster.live.values():
+                context.handle(Input.CANCEL, now, Reason.SOCKET_CLOSED)
 
     def _idle_deadline(self) -> float:
         """When a socket without contexts has been silent for too long, where that ends it."""
         timeout = self._settings.inactivity_timeout
-        if not self.limits.idle_socket_ends or self._contexts or self._end is not None or timeout is None:
+        if not self.limits.idle_socket_ends or self._roster.live or self._end is not None or timeout is None:
             return math.inf
         return self._heard + timeout

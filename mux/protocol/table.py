@@ -25,6 +25,8 @@ class State(Enum):
 class Input(Enum):
     TEXT = "text"
     FLUSH = "flush"
+    PAUSE = "pause"
+    """No text has come for so long that what waits is spoken."""
     KEEP_ALIVE = "keep-alive"
     CLOSE = "close"
     CLOSE_AGAIN = "close again"
@@ -44,6 +46,7 @@ class Action(Enum):
 
     TAKE_TEXT = "take_text"
     FLUSH = "flush"
+    SPEAK_WAITING = "speak_waiting"
     TOUCH = "touch"
     FINISH_TEXT = "finish_text"
     STOP = "stop"
@@ -61,6 +64,7 @@ TABLE: dict[State, dict[Input, tuple[Action, State]]] = {
     State.OPEN: {
         Input.TEXT: (Action.TAKE_TEXT, _O),
         Input.FLUSH: (Action.FLUSH, _O),
+        Input.PAUSE: (Action.SPEAK_WAITING, _O),
         Input.KEEP_ALIVE: (Action.TOUCH, _O),
         Input.CLOSE: (Action.FINISH_TEXT, _D),
         Input.EXPIRE: (Action.FINISH_TEXT, _D),

@@ -45,12 +45,13 @@ class Timeline:
         *,
         breaks: bool = False,
         spelled: SpelledOut | None = None,
+        until: int | None = None,
     ) -> None:
         """The engine spoke `samples` samples, in which the characters of `text` begin at `starts`. `breaks`
         says that another word follows the last of them, though it is no white space."""
         base = self.generated
         self.generated += samples
-        self._text.add(segment, text, starts, base, samples, breaks)
+        self._text.add(segment, text, starts, base, samples if until is None else until, breaks)
         if spelled is not None:
             self._spelled.add(segment, spelled.text, spelled.starts, base, samples, breaks)
 
@@ -84,11 +85,11 @@ class _Track:
         self._waiting: deque[_Character] = deque()
 
     def add(
-        self, segment: int, text: str, starts: tuple[int, ...], base: int, samples: int, breaks: bool
+        self, segment: int, text: str, starts: tuple[int, ...], base: int, last_end: int, breaks: bool
     ) -> None:
         last = len(text) - 1
         for index, character in enumerate(text):
-            end = starts[index + 1] if index < last else samples
+            end = starts[index + 1] if index < last else last_end
             self._waiting.append(
                 _Character(character, segment, base + starts[index], base + end, breaks and index == last)
             )

@@ -46,24 +46,34 @@ class ContextSettings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     voice: str | None = None
     language: str | None = None
     voice_settings: dict[str, float | bool] | None = None
+    model: str | None = None
+    output_format: str | None = None
+    word_timestamps: bool | None = None
+    """Times by the word are wanted, where the wire has them."""
+    normalize: bool | None = None
+    """Write numbers and the like out before they are spoken; None is yes."""
+    ssml: bool | None = None
+    """Obey tags in the text; None is no."""
     auto_mode: bool | None = None
     chunk_length_schedule: tuple[int, ...] | None = None
+    sentences: bool | None = None
+    """How segments are cut: the schedule's numbers are the fewest characters of a segment, which ends with a
+    sentence (`SentenceSegmenter`), instead of the most (`Segmenter`)."""
+    longest_segment: int | None = None
+    flush_timeout: float | None = None
+    """After so many seconds without further text, what waits is spoken; None: it waits for ever."""
     inactivity_timeout: float | None = None
+
+
+_INHERITED = tuple(name for name in ContextSettings.__struct_fields__ if name != "voice_settings")
 
 
 def inherit(base: ContextSettings, own: ContextSettings) -> ContextSettings:
     """Lay `own` over `base`. Single voice settings inherit one by one: a context that only sets `speed`
     keeps the connection's `stability`."""
-    return ContextSettings(
-        voice=base.voice if own.voice is None else own.voice,
-        language=base.language if own.language is None else own.language,
-        voice_settings={**(base.voice_settings or {}), **(own.voice_settings or {})} or None,
-        auto_mode=base.auto_mode if own.auto_mode is None else own.auto_mode,
-        chunk_length_schedule=own.chunk_length_schedule or base.chunk_length_schedule,
-        inactivity_timeout=(
-            base.inactivity_timeout if own.inactivity_timeout is None else own.inactivity_timeout
-        ),
-    )
+    given = {name: value for name in _INHERITED if (value := getattr(own, name)) is not None}
+    voice = {**(base.voice_settings or {}), **(own.voice_settings or {})}
+    return msgspec.structs.replace(base, **given, voice_settings=voice or None)
 
 
 def clamp_timeout(seconds: float | None) -> float | None:

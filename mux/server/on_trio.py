@@ -180,8 +180,9 @@ class _Connection:
         sends would reset the connection, and the peer might never see the reason."""
         self._ending = True
         self._read_until(self._limits.linger)
-        with suppress(trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
-            await self._stream.send_eof()
+        async with self._sending:
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await self._stream.send_eof()
 
     def _read_until(self, seconds: float) -> None:
         self._reading.deadline = trio.current_time() + seconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from starlette.requests import HTTPConnection
@@ -21,6 +21,7 @@ _KINDS = {
     401: "authentication_error",
     403: "authorization_error",
     404: "not_found",
+    405: "invalid_request",
     429: "rate_limit_error",
     500: "internal_error",
     502: "internal_error",
@@ -29,17 +30,22 @@ _KINDS = {
 }
 
 
-async def refuse(websocket: WebSocket, problem: Problem, session_id: str) -> None:
-    """Answer a handshake with an error instead of 101."""
+async def refuse(
+    websocket: WebSocket,
+    problem: Problem,
+    session_id: str,
+    body: Callable[[Problem, str], JSONResponse] | None = None,
+) -> None:
+    """Answer a handshake with an error instead of 101; `body` makes it (ElevenLabs')."""
     log.info("refused", session=session_id, code=problem.code)
     if "websocket.http.response" in websocket.scope.get("extensions", {}):
-        await websocket.send_denial_response(error_response(problem, session_id))
+        await websocket.send_denial_response((body or error_response)(problem, session_id))
     else:  # another ASGI server than ours: it answers 403 to a close before the accept
         await websocket.close(problem.row.close, close_reason(problem.message))
 
 
 def error_response(problem: Problem, request_id: str) -> JSONResponse:
-    """The vendor's error body, with all the fields that one or other of its versions has."""
+    """ElevenLabs' error body, with all the fields that one or other of its versions has."""
     headers = {"x-trace-id": request_id}
     if problem.retry_after_ms is not None:
         headers["retry-after"] = str(-(-problem.retry_after_ms // 1000))

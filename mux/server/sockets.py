@@ -23,7 +23,6 @@ from mux.server.accepted import AcceptedSocket
 from mux.server.door import admit
 from mux.server.refusals import refuse
 from mux.server.service import Service, new_session_id
-from mux.server.spelling import Spelling
 
 __all__ = ["dialogue", "multi_stream_input", "stream_dialect", "stream_input"]
 
@@ -97,7 +96,7 @@ def _endpoint(
             inherit(parameters.settings, settings),
             admission.output,
             authenticated=admission.authenticated,
-            spelling=Spelling(normalized=parameters.normalize, ssml=parameters.ssml),
+            app=admission.app,
         )
 
     return serve

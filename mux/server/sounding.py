@@ -4,61 +4,104 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from mux.audio.converter import Converter
-from mux.audio.formats import AudioFormat
-from mux.dialects.base import ServerDialect
-from mux.protocol.messages import Alignment, Audio, ContextClosed, Event, FlushDone, SegmentDone
+from mux.audio.formats import FORMATS, AudioFormat
+from mux.dialects.base import ServerDialect, Sound
+from mux.protocol.messages import (
+    Alignment,
+    Audio,
+    ContextClosed,
+    ContextOpened,
+    Event,
+    FlushDone,
+    SegmentDone,
+)
 
 __all__ = ["Sounding"]
 
 
 class Sounding:
     """The frames of one socket. Every context has a conversion of its own, which lasts over its segments, so
-    that there is no click at a joint."""
+    that there is no click at a joint.
+
+    Args:
+        output: the format of contexts that ask for none.
+    """
 
     def __init__(self, dialect: ServerDialect, output: AudioFormat) -> None:
         self._dialect = dialect
         self._output = output
         self._voices: dict[int, _Voice] = {}
 
+    def settle(self, event: Event) -> Event:
+        """Take out of the usage in an end what the conversion still held back: it never goes out."""
+        if not isinstance(event, ContextClosed):
+            return event
+        voice = self._voices.get(event.serial)
+        held = 0.0 if voice is None or voice.converter is None else voice.converter.held_ms
+        if not held:
+            return event
+        usage = event.usage
+        sent, dropped = usage.audio_sent_ms - held, usage.audio_dropped_ms + held
+        usage = msgspec.structs.replace(usage, audio_sent_ms=sent, audio_dropped_ms=dropped)
+        return msgspec.structs.replace(event, usage=usage)
+
     def frames(self, event: Event) -> Sequence[str | bytes]:
         """What to send for an event; what is dropped before it comes here was never converted."""
-        if isinstance(event, Audio):
-            voice = self._voices.get(event.serial)
-            if voice is None:
-                voice = self._voices[event.serial] = _Voice(event.sample_rate, self._output)
-            if event.alignment is not None:
-                voice.slices.append(event.alignment)
-            return self._audio(event.context, voice, voice.converter.convert(event.pcm))
-        if isinstance(event, SegmentDone) and event.dry:
-            return self._rest(event.context, event.serial)
-        if isinstance(event, ContextClosed):
-            self._voices.pop(event.serial, None)
-        frames = self._dialect.event(event)
-        if isinstance(event, FlushDone) and frames:
-            # The client takes what follows for the next turn's, so all of this one goes out before.
-            return [*self._rest(event.context, event.serial), *frames]
-        return frames
+        match event:
+            case Audio():
+                voice = self._voices.get(event.serial)
+                assert voice is not None, "a context that was not opened speaks"
+                return self._speech(voice, event)
+            case SegmentDone():
+                if event.dry or self._dialect.whole_segments:
+                    return [*self._rest(event.serial), *self._dialect.event(event)]
+            case FlushDone():
+                # The client takes what follows for the next turn's, so all of this one goes out before.
+                if frames := self._dialect.event(event):
+                    return [*self._rest(event.serial), *frames]
+                return ()
+            case ContextOpened():
+                token = event.settings.output_format
+                self._voices[event.serial] = _Voice(event, FORMATS[token] if token else self._output)
+            case ContextClosed():
+                self._voices.pop(event.serial, None)
+        return self._dialect.event(event)
 
-    def _rest(self, context: str, serial: int) -> Sequence[str | bytes]:
+    def _speech(self, voice: _Voice, event: Audio) -> Sequence[str | bytes]:
+        if voice.converter is None:
+            voice.converter = Converter(event.sample_rate, voice.target)
+        if event.alignment is not None:
+            voice.slices.append(event.alignment)
+        voice.segment = event.segment
+        payload = voice.converter.convert(event.pcm)
+        return self._dialect.audio(voice.sound(payload)) if payload else ()
+
+    def _rest(self, serial: int) -> Sequence[str | bytes]:
         """What the conversion holds back."""
-        if voice := self._voices.get(serial):
-            return self._audio(context, voice, voice.converter.convert(b"", last=True), last=True)
-        return ()
-
-    def _audio(
-        self, context: str, voice: _Voice, payload: bytes, *, last: bool = False
-    ) -> Sequence[str | bytes]:
-        if not payload and not (last and voice.slices):
+        voice = self._voices.get(serial)
+        if voice is None or voice.converter is None:
             return ()
-        slices, voice.slices = voice.slices, []
-        frame = self._dialect.audio(context, payload, slices)
-        return (frame,) if frame else ()
+        payload = voice.converter.convert(b"", last=True)
+        return self._dialect.audio(voice.sound(payload)) if payload or voice.slices else ()
 
 
 class _Voice:
     """One context's conversion; slices wait here until the encoder gives bytes for them."""
 
-    def __init__(self, sample_rate: int, target: AudioFormat) -> None:
-        self.converter = Converter(sample_rate, target)
+    def __init__(self, opened: ContextOpened, target: AudioFormat) -> None:
+        self.target = target
+        self.converter: Converter | None = None
         self.slices: list[Alignment] = []
+        self.segment = 0
+        self._context = opened.context
+        self._serial = opened.serial
+
+    def sound(self, payload: bytes) -> Sound:
+        slices, self.slices = self.slices, []
+        target = self.target
+        return Sound(
+            self._context, self._serial, self.segment, payload, target.codec, target.sample_rate, slices
+        )

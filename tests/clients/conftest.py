@@ -59,7 +59,7 @@ def _running(log: Path, *arguments: str) -> Iterator[Server]:
     ):
         assert process.stdout is not None
         try:
-            ready = list(islice(process.stdout, 6 + ("--tls-self-signed" in arguments)))
+            ready = list(islice(process.stdout, 7 + ("--tls-self-signed" in arguments)))
             assert ready, log.read_text()
             yield Server(ready, log)
         finally:

@@ -84,7 +84,7 @@ def test_an_id_that_is_too_long_is_refused_and_not_kept(make_bench: Callable[...
         ("x" * 100_000, 100_000),
     ]
     assert bench.session.open_contexts == 1
-    assert all(len(id) <= 5 for id in bench.session._dead_ids._ids)
+    assert all(len(id) <= 5 for id in bench.session._roster._dead._ids)
 
 
 def test_a_timeout_out_of_range_is_clamped_and_said_so(bench: Bench, of: Of) -> None:

@@ -73,12 +73,27 @@ def test_single_voice_settings_inherit_one_by_one() -> None:
         ("auto_mode", True, False),
         ("chunk_length_schedule", (50,), (60, 70)),
         ("inactivity_timeout", 20.0, 10.0),
+        ("output_format", "pcm_24000", "ulaw_8000"),
+        ("normalize", True, False),
+        ("ssml", True, False),
+        ("sentences", True, False),
+        ("longest_segment", 400, 100),
+        ("flush_timeout", 0.5, 0.0),
     ],
 )
 def test_what_is_given_wins_and_what_is_not_is_inherited(name: str, base: Any, own: Any) -> None:
     below = ContextSettings(**{name: base})
     assert getattr(inherit(below, ContextSettings(**{name: own})), name) == own
     assert getattr(inherit(below, ContextSettings()), name) == base
+
+
+def test_every_setting_is_inherited() -> None:
+    """None is left out: what a connection was told holds for its contexts."""
+    everything: dict[str, Any] = {name: f"some {name}" for name in ContextSettings.__struct_fields__}
+    everything["voice_settings"] = {"speed": 1.1}
+    connection = ContextSettings(**everything)
+    assert inherit(connection, ContextSettings()) == connection
+    assert inherit(ContextSettings(), connection) == connection
 
 
 def test_the_defaults_are_within_their_ranges() -> None:

@@ -1,10 +1,11 @@
-"""Records what unmodified clients say: `make wires`, which runs it where they are installed.
+"""Records what unmodified clients say: `make wires`, which runs it where they are installed. Arguments choose
+among them.
 
 A proxy stands between each client and a `mux serve`. A recording is a file of JSON lines:
 
     {"client", "open": path and query, "headers"}   the handshake
     {"say": message}                                what the client sent, in order
-    {"heard": "audio" or "final", "context"}        what it had heard since it last spoke
+    {"heard": "audio", "final" or more, "context"}  what it had heard since it last spoke, audio but once
     {"closed": code, "by": "client" or "server"}
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,6 +27,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 RECORDED = Path(__file__).parent / "recorded"
+JS_DRIVER = Path(__file__).parent.parent / "clients/kugelaudio_js/drive.mjs"
 TEXT = "Hello there, this is the first sentence. And here is another one."
 LONG = " ".join(["This one will be interrupted after a moment, because the user speaks up."] * 6)
 SORRY = "Sorry, go ahead please."
@@ -32,18 +35,43 @@ PACE = 0.02
 """Seconds between two frames, so that an interruption finds something to interrupt."""
 
 
+Frame = dict[str, Any]
+Heard = tuple[str | None, str | None]
+"""What a frame says (None: nothing that a client waits for), and of which context."""
+CREDENTIALS = ("xi-api-key", "authorization")
+KUGELAUDIO_ENDS = (
+    "context_created",
+    "final",
+    "context_closed",
+    "interrupted",
+    "session_closed",
+    "settings_updated",
+    "error",
+)
+
+
+def read_elevenlabs(frame: Frame) -> Heard:
+    return "audio" if frame.get("audio") else "final", frame.get("contextId")
+
+
+def read_kugelaudio(frame: Frame) -> Heard:
+    said = next((name for name in ("audio", *KUGELAUDIO_ENDS) if frame.get(name)), None)
+    return said, frame.get("context_id")
+
+
 class Recorder:
     """A proxy; one line list for all that its sockets carried, in order."""
 
-    def __init__(self, upstream: str, client: str) -> None:
+    def __init__(self, upstream: str, client: str, read: Callable[[Frame], Heard]) -> None:
         self._upstream = upstream
         self._client = client
+        self._read = read
         self.lines: list[dict[str, Any]] = []
 
     async def carry(self, downstream: ServerConnection) -> None:
         request = downstream.request
         assert request is not None
-        headers = {"xi-api-key": request.headers["xi-api-key"]}
+        headers = {name: request.headers[name] for name in CREDENTIALS if name in request.headers}
         self.lines.append({"client": self._client, "open": request.path, "headers": headers})
         async with connect(
             self._upstream + request.path, additional_headers=headers, compression=None, max_size=None
@@ -60,17 +88,18 @@ class Recorder:
     async def _answer(self, upstream: Any, downstream: ServerConnection) -> None:
         with suppress(ConnectionClosed):
             async for message in upstream:
-                frame = json.loads(message)
-                self._hear("audio" if frame.get("audio") else "final", frame.get("contextId"))
+                self._hear(*self._read(json.loads(message)))
                 await downstream.send(message)
                 await asyncio.sleep(PACE)
         self.lines.append({"closed": upstream.close_code, "by": "server"})
         await downstream.close(upstream.close_code or 1011)
 
-    def _hear(self, what: str, context: str | None) -> None:
+    def _hear(self, what: str | None, context: str | None) -> None:
+        if what is None:
+            return
         line = {"heard": what, "context": context}
         for earlier in reversed(self.lines):
-            if earlier == line:
+            if earlier == line and what == "audio":
                 return
             if "heard" not in earlier:
                 break
@@ -78,9 +107,11 @@ class Recorder:
 
 
 @asynccontextmanager
-async def recording(name: str, client: str, server: str) -> AsyncIterator[str]:
+async def recording(
+    name: str, client: str, server: str, read: Callable[[Frame], Heard] = read_elevenlabs
+) -> AsyncIterator[str]:
     """A proxy's address; what went through it is written to the recording of this name."""
-    recorder = Recorder(server, f"{client} {version(client)}")
+    recorder = Recorder(server, client if " " in client else f"{client} {version(client)}", read)
     async with serve(recorder.carry, "127.0.0.1", 0, compression=None) as proxy:
         port = proxy.sockets[0].getsockname()[1]
         async with asyncio.timeout(60):
@@ -225,6 +256,107 @@ async def patter(server: str) -> None:
         await listen(address, provider.ElevenLabsWebSocketTTS(api_key="any"), LONG, cut=True)
 
 
+async def kugelaudio(server: str) -> None:
+    from kugelaudio import KugelAudio
+
+    def through(name: str) -> Any:
+        return recording(f"kugelaudio/{name}", "kugelaudio", server, read_kugelaudio)
+
+    async def listen(chunks: AsyncIterator[Any], *, cut: bool = False) -> None:
+        async with aclosing(chunks) as heard:  # type: ignore[type-var]
+            async for _ in heard:
+                if cut:
+                    return
+
+    async def say(session: Any, text: str) -> None:
+        for word in text.split():
+            await listen(session.send(word + " "))
+
+    for cut in (False, True):
+        kind = "interruption" if cut else "turns"
+        async with through(f"session_{kind}") as address:
+            client = KugelAudio(api_key="any", api_url=f"http://{address}")
+            async with client.tts.streaming_session(voice_id=1071, language="en") as session:
+                if cut:
+                    await listen(session.send(LONG, flush=True), cut=True)
+                    await session.cancel_current()
+                else:
+                    await say(session, TEXT)
+                    await listen(session.drain())
+                    await session.end_session()
+                    await session.update_settings(speed=1.2)
+                    session.update_config(voice_id=1072)
+                await listen(session.send(SORRY, flush=True))
+            await client.aclose()
+        async with through(f"contexts_{kind}") as address:
+            client = KugelAudio(api_key="any", api_url=f"http://{address}")
+            async with client.tts.multi_context_session(
+                default_voice_id=1071, model_id="kugel-3.5", language="en", word_timestamps=True
+            ) as contexts:
+                await contexts.create_context("a")
+                await contexts.create_context("b", voice_id=1072)
+                await listen(contexts.send("a", LONG if cut else TEXT, flush=True), cut=cut)
+                await listen(contexts.close_context("a", immediate=cut))
+                await contexts.keep_alive("b")
+                await listen(contexts.send("b", SORRY, flush=True))
+            await client.aclose()
+    async with through("requests") as address:
+        client = KugelAudio(api_key="any", api_url=f"http://{address}")
+        for text in (TEXT, SORRY):
+            await client.tts.generate_async(text, voice_id=1071, language="en", output_format="ulaw_8000")
+        await client.aclose()
+
+
+async def kugelaudio_livekit(server: str) -> None:
+    import aiohttp
+    from kugelaudio.livekit import TTS
+
+    async def turn(tts: Any, text: str, *, cut: bool = False) -> None:
+        async with tts.stream() as stream:
+            for piece in text.split(". ") if cut else text.split(" "):
+                stream.push_text(piece + (". " if cut else " "))
+            stream.end_input()
+            async for _ in stream:
+                if cut:
+                    return
+
+    async with aiohttp.ClientSession() as http:
+        for kind in ("turns", "interruption", "sentences"):
+            name = f"kugelaudio/livekit_{kind}"
+            async with recording(name, "kugelaudio", server, read_kugelaudio) as address:
+                tts = TTS(
+                    api_key="any",
+                    base_url=f"http://{address}",
+                    http_session=http,
+                    voice_id=1071,
+                    word_timestamps=True,
+                )
+                if kind == "sentences":
+                    async with tts.synthesize(TEXT) as stream:
+                        async for _ in stream:
+                            pass
+                else:
+                    await turn(tts, LONG if kind == "interruption" else TEXT, cut=kind == "interruption")
+                    await turn(tts, SORRY)
+                await tts.aclose()
+
+
+async def kugelaudio_js(server: str) -> None:
+    """The SDK for JavaScript is not on npm: `KUGELAUDIO_JS` names a directory where it is installed."""
+    where = os.environ.get("KUGELAUDIO_JS")
+    if where is None:
+        print("KUGELAUDIO_JS is not set: the KugelAudio SDK for JavaScript was not recorded")
+        return
+    package = json.loads((Path(where) / "node_modules/kugelaudio/package.json").read_text())
+    for scene in ("stream_turns", "stream_interruption", "multi_turns", "multi_interruption", "one_shot"):
+        name, client = f"kugelaudio/js_{scene}", f"kugelaudio-js {package['version']}"
+        async with recording(name, client, server, read_kugelaudio) as address:
+            driving = await asyncio.create_subprocess_exec(
+                "node", str(JS_DRIVER), f"http://{address}", scene, cwd=where, stdout=subprocess.DEVNULL
+            )
+            assert await driving.wait() == 0
+
+
 async def main() -> None:
     command = [
         sys.executable,
@@ -243,8 +375,9 @@ async def main() -> None:
         health = next(line for line in process.stdout if "health" in line).split()[-1]
         server = health.replace("http", "ws", 1).removesuffix("/healthz")
         try:
-            for scenes in (livekit, pipecat, sdk, patter):
-                await scenes(server)
+            for scenes in (livekit, pipecat, sdk, patter, kugelaudio, kugelaudio_livekit, kugelaudio_js):
+                if not sys.argv[1:] or scenes.__name__ in sys.argv[1:]:
+                    await scenes(server)
         finally:
             process.terminate()
 

@@ -11,6 +11,7 @@ from mux.dialects.elevenlabs.parameters import Parameters, parse_parameters
 from mux.dialects.elevenlabs.server import ElevenLabsServer
 from mux.dialects.elevenlabs.speech import SpeechAnswer, parse_request
 from mux.dialects.elevenlabs.stream import ElevenLabsStream
+from mux.dialects.elevenlabs.urls import socket_url
 
 __all__ = [
     "DIALOGUE_SCHEDULE",
@@ -25,4 +26,5 @@ __all__ = [
     "check_model",
     "parse_parameters",
     "parse_request",
+    "socket_url",
 ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
-
 import msgspec
 
 from mux.dialects.base import AudioFrame, ContextError, Received, SocketError
@@ -35,7 +33,7 @@ __all__ = ["ElevenLabsClient"]
 class _Frame(msgspec.Struct, kw_only=True):
     """Whatever a server of this wire may send, in one flat object."""
 
-    audio: str | None = None
+    audio: bytes | None = None
     isFinal: bool | None = None
     alignment: WireAlignment | None = None
     contextId: str | None = None
@@ -98,7 +96,7 @@ class ElevenLabsClient:
             received.append(Warning(_from_facts(frame.warning, "setting_ignored", ""), id))
         if frame.audio:
             alignment = _alignment(frame.alignment) if frame.alignment else None
-            received.append(AudioFrame(context, binascii.a2b_base64(frame.audio), alignment))
+            received.append(AudioFrame(context, frame.audio, alignment))
         if frame.isFinal:
             received.append(_closed(context, frame.mux))
         return received

@@ -6,19 +6,17 @@ voices, lines instead of text. `is_final_audio_for_turn` answers each flush, `is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from mux.dialects.base import Credentials, Decoded
+from mux.dialects.base import Credentials, Decoded, Sound
 from mux.dialects.elevenlabs.reading import UNREADABLE, unreadable
 from mux.dialects.elevenlabs.wire import Extras, Facts
 from mux.dialects.elevenlabs.writing import aligned, facts_of, hello_frame
 from mux.errors import Problem
 from mux.protocol.limits import Limits
 from mux.protocol.messages import (
-    Alignment,
     Close,
     CloseSocket,
     ContextClosed,
@@ -96,6 +94,8 @@ class ElevenLabsDialogue:
         session_id: named in error frames.
     """
 
+    whole_segments = False
+
     def __init__(self, *, single: bool = False, session_id: str = "") -> None:
         self.single = single
         self._ended = False
@@ -152,16 +152,17 @@ class ElevenLabsDialogue:
             commands.append(Close(id, bool(message.immediate)))
         return commands or [KeepAlive(id)]
 
-    def audio(self, context: str, payload: bytes, slices: Sequence[Alignment]) -> str:
+    def audio(self, sound: Sound) -> list[str]:
         # Times restart at 0 in every message, whatever was asked for: both clients add them up.
-        plain = aligned(slices, absolute=False)
-        spelled = aligned([piece.spelled or piece for piece in slices], absolute=False)
-        return self._frame(
-            context,
-            audio=payload,
+        plain = aligned(sound.slices, absolute=False)
+        spelled = aligned([piece.spelled or piece for piece in sound.slices], absolute=False)
+        frame = self._frame(
+            sound.context,
+            audio=sound.payload,
             alignment=_Alignment(*plain) if plain else None,
             normalized_alignment=_Alignment(*spelled) if spelled else None,
         )
+        return [frame]
 
     def hello(self, limits: Limits, timeout: float | None) -> str:
         """The opening frame for a client that asked for one (`mux_hello=true`)."""

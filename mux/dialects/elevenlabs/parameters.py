@@ -36,8 +36,6 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     token: str | None = None
     """A single-use token."""
     model: str | None = None
-    normalize: bool = True
-    ssml: bool = False
     unknown: tuple[str, ...] = ()
 
 
@@ -59,6 +57,8 @@ def parse_parameters(voice: str, query: Mapping[str, str]) -> Parameters:
         language=take("language_code", _text, None),
         auto_mode=take("auto_mode", _flag, False),
         inactivity_timeout=take("inactivity_timeout", _seconds, DEFAULT_TIMEOUT),
+        normalize=take("apply_text_normalization", _normalization, True),
+        ssml=take("enable_ssml_parsing", _flag, False),
     )
     parameters = Parameters(
         settings=settings,
@@ -67,8 +67,6 @@ def parse_parameters(voice: str, query: Mapping[str, str]) -> Parameters:
         hello=take("mux_hello", _flag, False),
         token=take("single_use_token", _text, None),
         model=take("model_id", _text, None),
-        normalize=take("apply_text_normalization", _normalization, True),
-        ssml=take("enable_ssml_parsing", _flag, False),
         key=next((given[name] for name in _KEY_NAMES if name in given), None),
     )
     for name, kind in _ACCEPTED.items():

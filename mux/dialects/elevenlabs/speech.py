@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from mux.dialects.base import Decoded
+from mux.dialects.base import Decoded, Sound
 from mux.errors import MuxError, Problem
 from mux.protocol.messages import (
     Alignment,
@@ -91,6 +91,7 @@ class SpeechAnswer:
     """
 
     single = True
+    whole_segments = False
 
     def __init__(self, request: SpeechRequest, *, timed: bool, whole: bool) -> None:
         self.request = request
@@ -106,17 +107,20 @@ class SpeechAnswer:
     def decode(self, data: str | bytes) -> list[Decoded]:
         """The one request, whatever `data` is."""
         request = self.request
+        reading = request.apply_text_normalization
         own = ContextSettings(
-            language=request.language_code or None, voice_settings=request.voice_settings or None
+            language=request.language_code or None,
+            voice_settings=request.voice_settings or None,
+            normalize=None if reading is None else reading != "off",
         )
         return [Open(ONLY, own), Text(ONLY, request.text), Flush(ONLY), Close(ONLY)]
 
-    def audio(self, context: str, payload: bytes, slices: Sequence[Alignment]) -> str | bytes:
+    def audio(self, sound: Sound) -> list[str | bytes]:
         if self._whole:
-            self._audio += payload
-            self._slices.extend(slices)
-            return b""
-        return self._line(payload, slices) if self._timed else payload
+            self._audio += sound.payload
+            self._slices.extend(sound.slices)
+            return []
+        return [self._line(sound.payload, sound.slices) if self._timed else sound.payload]
 
     def event(self, event: Event) -> list[str | bytes]:
         if isinstance(event, (ContextClosed, SessionClosed)):

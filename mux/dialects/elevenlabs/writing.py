@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from mux.dialects.base import Sound
 from mux.dialects.elevenlabs.wire import (
     ErrorFrame,
     Extras,
@@ -33,6 +34,7 @@ class Writing:
     """
 
     single = False
+    whole_segments = False
 
     def __init__(self, *, sync_alignment: bool = False, session_id: str = "") -> None:
         self._absolute = sync_alignment
@@ -44,18 +46,19 @@ class Writing:
         """A context's id as it stands in frames."""
         return msgspec.UNSET if context is None else context
 
-    def audio(self, context: str, payload: bytes, slices: Sequence[Alignment]) -> str:
+    def audio(self, sound: Sound) -> list[str]:
+        slices = sound.slices
         alignment = self._alignment(slices)
         spelled = (
             self._alignment([piece.spelled or piece for piece in slices]) if _differs(slices) else alignment
         )
         frame = ServerFrame(
-            audio=payload,
+            audio=sound.payload,
             normalizedAlignment=spelled,
             alignment=alignment,
-            contextId=self.name(context),
+            contextId=self.name(sound.context),
         )
-        return _encode(frame).decode()
+        return [_encode(frame).decode()]
 
     def hello(self, limits: Limits, timeout: float | None) -> str:
         """The opening frame for a client that asked for one (`mux_hello=true`)."""

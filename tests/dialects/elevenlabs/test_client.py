@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from elevenlabs_sound import sound
 
 from mux.dialects.base import AudioFrame, ContextError, Decoded, Received, SocketError
 from mux.dialects.elevenlabs import ElevenLabsClient, ElevenLabsServer
@@ -123,9 +124,9 @@ def test_a_warning_arrives_with_its_context_or_without() -> None:
 
 def test_audio_arrives_with_times_from_the_contexts_start() -> None:
     slices = [Alignment("ab", (10, 20), (20, 35), 10), Alignment("😀", (40,), (50,), 35)]
-    (frame,) = client.decode(server.audio("c", b"\0\1\2\3", slices))
+    (frame,) = received(server.audio(sound("c", b"\0\1\2\3", *slices)))
     assert frame == AudioFrame("c", b"\0\1\2\3", Alignment("ab😀", (10, 20, 40), (20, 35, 50), 0))
-    assert client.decode(server.audio("c", b"\0\1", [])) == [AudioFrame("c", b"\0\1")]
+    assert received(server.audio(sound("c", b"\0\1"))) == [AudioFrame("c", b"\0\1")]
 
 
 def test_hello_is_nobodys_audio() -> None:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from elevenlabs_sound import sound
 
 from mux.dialects.base import Credentials
 from mux.dialects.elevenlabs import ElevenLabsDialogue
@@ -95,7 +96,7 @@ def test_the_single_socket_has_no_ids() -> None:
     frames = [
         *dialect.event(FlushDone(opened.context, 1, 1)),
         *dialect.event(ContextClosed(opened.context, 1, Reason.COMPLETED, Usage())),
-        dialect.audio(opened.context, b"1234", []),
+        *dialect.audio(sound(opened.context, b"1234")),
     ]
     assert not [frame for frame in frames if "context_id" in frame]
     (only,) = dialect.event(ContextClosed(opened.context, 1, Reason.FAILED, Usage(), PROBLEM))
@@ -112,7 +113,7 @@ def test_the_single_socket_has_no_ids() -> None:
 def test_frames() -> None:
     dialect = ElevenLabsDialogue(session_id="s")
     slices = [Alignment("Hi", (100, 150), (150, 200), origin=100, breaks=True)]
-    frame = json.loads(dialect.audio("a", b"1234", slices))
+    (frame,) = map(json.loads, dialect.audio(sound("a", b"1234", *slices)))
     assert frame["context_id"] == "a"
     assert frame["alignment"] == {
         "chars": ["H", "i", " "],

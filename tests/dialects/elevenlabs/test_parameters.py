@@ -9,7 +9,9 @@ from mux.protocol.voice import ContextSettings
 
 def test_without_a_query_the_documented_defaults_hold() -> None:
     assert parse_parameters("alice", {}) == Parameters(
-        settings=ContextSettings(voice="alice", auto_mode=False, inactivity_timeout=20.0),
+        settings=ContextSettings(
+            voice="alice", auto_mode=False, inactivity_timeout=20.0, normalize=True, ssml=False
+        ),
         output_format="mp3_44100_128",
         sync_alignment=False,
         hello=False,

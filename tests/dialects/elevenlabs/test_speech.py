@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from elevenlabs_sound import sound
 
 from mux.dialects.elevenlabs import SpeechAnswer, parse_request
 from mux.dialects.elevenlabs.speech import PIECE
@@ -75,7 +76,7 @@ def test_all_that_a_client_may_send_is_understood() -> None:
     )
     assert request.voice_settings == {"stability": 0.5}
     assert SpeechAnswer(request, timed=False, whole=True).decode("") == [
-        Open(ID, ContextSettings(language="de", voice_settings={"stability": 0.5})),
+        Open(ID, ContextSettings(language="de", voice_settings={"stability": 0.5}, normalize=True)),
         Text(ID, "Hello."),
         Flush(ID),
         Close(ID),
@@ -148,7 +149,7 @@ def test_no_sentence_repeats_spoken_text() -> None:
 
 def test_a_stream_of_audio_is_the_pieces_as_they_come() -> None:
     stream = answer()
-    assert stream.audio(ID, b"abc", [slice_of("H", 0)]) == b"abc"
+    assert stream.audio(sound(ID, b"abc", slice_of("H", 0))) == [b"abc"]
     assert stream.event(SegmentDone(ID, 1, 1, True)) == []
     assert stream.event(ended()) == []
     assert (stream.length, stream.problem) == (None, None)
@@ -156,9 +157,9 @@ def test_a_stream_of_audio_is_the_pieces_as_they_come() -> None:
 
 def test_a_whole_answer_comes_at_the_end_in_pieces_and_knows_its_length() -> None:
     whole = answer(whole=True)
-    assert whole.audio(ID, b"a" * PIECE, []) == b""
-    assert whole.audio(ID, b"b" * PIECE, []) == b""
-    assert whole.audio(ID, b"c", []) == b""
+    assert whole.audio(sound(ID, b"a" * PIECE)) == []
+    assert whole.audio(sound(ID, b"b" * PIECE)) == []
+    assert whole.audio(sound(ID, b"c")) == []
     assert whole.event(ended()) == [b"a" * PIECE, b"b" * PIECE, b"c"]
     assert whole.length == 2 * PIECE + 1
 
@@ -166,9 +167,9 @@ def test_a_whole_answer_comes_at_the_end_in_pieces_and_knows_its_length() -> Non
 def test_lines_have_the_times_of_http_which_run_on() -> None:
     stream = answer(timed=True)
     lines = [
-        stream.audio(ID, b"ab", [slice_of("He", 0)]),
-        stream.audio(ID, b"cd", []),
-        stream.audio(ID, b"ef", [slice_of("l", 20), slice_of("lo", 30)]),
+        *stream.audio(sound(ID, b"ab", slice_of("He", 0))),
+        *stream.audio(sound(ID, b"cd")),
+        *stream.audio(sound(ID, b"ef", slice_of("l", 20), slice_of("lo", 30))),
     ]
     assert all(isinstance(line, bytes) and line.endswith(b"\n") and line.count(b"\n") == 1 for line in lines)
     first, silent, last = map(json.loads, lines)
@@ -187,8 +188,8 @@ def test_lines_have_the_times_of_http_which_run_on() -> None:
 
 def test_a_whole_timed_answer_is_one_object() -> None:
     whole = answer(timed=True, whole=True)
-    whole.audio(ID, b"ab", [slice_of("He", 0)])
-    whole.audio(ID, b"cd", [slice_of("llo", 20)])
+    whole.audio(sound(ID, b"ab", slice_of("He", 0)))
+    whole.audio(sound(ID, b"cd", slice_of("llo", 20)))
     data = b"".join(whole.event(ended()))  # type: ignore[arg-type]
     assert whole.length == len(data)
     timed = json.loads(data)
@@ -200,7 +201,7 @@ def test_a_whole_timed_answer_is_one_object() -> None:
 def test_what_was_really_said_is_the_normalized_alignment() -> None:
     stream = answer(timed=True)
     spelled = slice_of("five", 0)
-    line = json.loads(stream.audio(ID, b"ab", [slice_of("5", 0, spelled)]))
+    (line,) = map(json.loads, stream.audio(sound(ID, b"ab", slice_of("5", 0, spelled))))
     assert line["alignment"]["characters"] == ["5"]
     assert line["normalized_alignment"]["characters"] == list("five")
 
@@ -209,7 +210,7 @@ def test_what_was_really_said_is_the_normalized_alignment() -> None:
 @pytest.mark.parametrize("end", [ended(PROBLEM), SessionClosed(1011, "", PROBLEM)])
 def test_a_failure_says_nothing_in_the_body_and_is_remembered(whole: bool, end: Any) -> None:
     failed = answer(whole=whole)
-    failed.audio(ID, b"abc", [])
+    failed.audio(sound(ID, b"abc"))
     assert failed.event(Warning(Problem(code="setting_clamped", message="Mild."))) == []
     assert failed.event(end) == []
     assert failed.event(SessionClosed(1000, "")) == []

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from elevenlabs_sound import sound
 
 from mux.dialects.base import Credentials, Decoded
 from mux.dialects.elevenlabs import ElevenLabsStream
@@ -123,7 +124,7 @@ def frames(event: Any, wire: ElevenLabsStream | None = None) -> list[dict[str, A
 def test_no_frame_names_a_context() -> None:
     wire = ElevenLabsStream(session_id="s1")
     piece = Alignment("Hi", (0, 10), (10, 20), 0)
-    audio = json.loads(wire.audio(ID, b"\1\2", [piece]))
+    (audio,) = map(json.loads, wire.audio(sound(ID, b"\1\2", piece)))
     assert set(audio) == {"audio", "isFinal", "normalizedAlignment", "alignment"}
     said = [
         *frames(ContextClosed(ID, 1, Reason.COMPLETED, Usage())),

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from elevenlabs_sound import sound
 
 from mux.dialects.elevenlabs import ElevenLabsServer
 from mux.errors import ERRORS, Problem
@@ -38,7 +39,8 @@ def slice_of(text: str, first: int, origin: int, step: int = 10, breaks: bool = 
 
 
 def audio(*slices: Alignment, payload: bytes = b"\1\2\3\4", sync: bool = False) -> dict[str, Any]:
-    frame = json.loads(ElevenLabsServer(sync_alignment=sync).audio("c", payload, slices))
+    said = ElevenLabsServer(sync_alignment=sync).audio(sound("c", payload, *slices))
+    (frame,) = map(json.loads, said)
     assert set(frame) == AUDIO_KEYS, "only what is documented"
     assert (frame["isFinal"], frame["contextId"]) == (None, "c")
     assert frame["alignment"] == frame["normalizedAlignment"]

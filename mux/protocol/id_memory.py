@@ -1,14 +1,17 @@
-"""Ids that the server ended, whose late messages must not start half an utterance."""
+"""What is remembered of contexts that have ended, by id."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Generic, TypeVar
 
-__all__ = ["DeadIds"]
+__all__ = ["IdMemory"]
+
+Value = TypeVar("Value")
 
 
-class DeadIds:
-    """The last `most` ids that were ended by the server and not yet closed by the client.
+class IdMemory(Generic[Value]):
+    """The last `most` ids that were added and not discarded, each with a value.
 
     An id of more than `id_bytes` characters takes no more room than that, and equals none that is shorter.
     """
@@ -16,17 +19,20 @@ class DeadIds:
     def __init__(self, most: int, id_bytes: int) -> None:
         self._most = most
         self._length = id_bytes + 1
-        self._ids: OrderedDict[str, None] = OrderedDict()
+        self._ids: OrderedDict[str, Value] = OrderedDict()
 
-    def add(self, id: str) -> None:
+    def add(self, id: str, value: Value) -> None:
         """Remember an id; the oldest one goes when there are too many."""
-        self._ids[id[: self._length]] = None
+        self._ids[id[: self._length]] = value
         self._ids.move_to_end(id[: self._length])
         if len(self._ids) > self._most:
             self._ids.popitem(last=False)
 
+    def get(self, id: str) -> Value | None:
+        return self._ids.get(id[: self._length])
+
     def discard(self, id: str) -> None:
-        """The client has closed it: it may be used again."""
+        """Forget an id."""
         self._ids.pop(id[: self._length], None)
 
     def __contains__(self, id: str) -> bool:

@@ -1,0 +1,1 @@
+"""KugelAudio's endpoints, beside ElevenLabs' on the same port."""
