@@ -20,9 +20,9 @@ from mux.dialects.elevenlabs import ElevenLabsServer, parse_parameters
 from mux.engines.base import Engine
 from mux.engines.tone import ToneEngine
 from mux.links.memory import MemoryTransport, memory_pair
+from mux.server.kugelaudio.sockets import ENDPOINTS, serve_kugelaudio
 from mux.server.service import Service, new_session_id, start_service
 from mux.server.sockets import stream_dialect
-from mux.server.spelling import Spelling
 from mux.tasks import owned_tasks
 
 __all__ = ["MemoryServer", "memory_server"]
@@ -56,9 +56,16 @@ class MemoryServer:
                 parameters.settings,
                 parse_format(parameters.output_format),
                 authenticated=self.service.keys.open,
-                spelling=Spelling(normalized=parameters.normalize, ssml=parameters.ssml),
             )
         )
+        return client
+
+    def open_kugelaudio(
+        self, path: Literal["/ws/tts/multi", "/ws/tts/stream", "/ws/tts"] = "/ws/tts/multi"
+    ) -> MemoryTransport:
+        """Open one of KugelAudio's sockets and return the client's end."""
+        client, server = memory_pair()
+        self._tasks.start_soon(serve_kugelaudio, self.service, server, new_session_id(), ENDPOINTS[path])
         return client
 
     @asynccontextmanager

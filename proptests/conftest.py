@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-sys.path.insert(0, str(Path(__file__).parent))  # for session_model: importlib mode adds no test directory
+sys.path.insert(0, str(Path(__file__).parent))  # for the models: importlib mode adds no test directory
 
 settings.register_profile(
     "ci",

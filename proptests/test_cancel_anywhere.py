@@ -260,7 +260,7 @@ def run(side: Side, steps: int) -> int:
             await trio.sleep(SOON)
             service = server.service
             assert (service.sockets, service.contexts, engine.speaking) == (0, 0, 0)
-            assert service._scheduler.waiting == 0
+            assert not any(lane.scheduler.waiting for lane in service._dispatcher._lanes.values())
             assert trio.lowlevel.current_statistics().tasks_living == before
             for context in contexts:
                 assert context.ended is not None, f"{context.name} never ended"

@@ -373,8 +373,9 @@ class World:
                 while server.service.sockets or self.engine.speaking:  # noqa: ASYNC110 - nobody tells
                     await anyio.sleep(0.5)
             assert server.service.contexts == 0
-            assert server.service._scheduler.waiting == 0
-            assert not any(socket._tickets for socket in self.sockets)
+            lanes = server.service._dispatcher._lanes.values()
+            assert not any(lane.scheduler.waiting for lane in lanes)
+            assert not any(socket._speaking for socket in self.sockets)
             assert trio.lowlevel.current_statistics().tasks_living == idle
             if self.plan.service[0] == "stays":
                 self.engine.failing = frozenset()

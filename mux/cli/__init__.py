@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": "Play a scripted dialogue over one socket and write it to WAV files.",
     "say": "Speak a script with one or many voices into an audio file.",
     "voices": "List the local voices.",
+    "mock": "Stand in for the real services, and fail on purpose.",
 }
 
 

@@ -8,23 +8,14 @@ from contextlib import asynccontextmanager
 import anyio
 
 from mux.config import Settings
-from mux.engines.base import Engine
-from mux.engines.espeak import EspeakEngine
-from mux.engines.tone import ToneEngine
 from mux.server.app import create_app
+from mux.server.engines import make_gateway
 from mux.server.listener import open_listener
 from mux.server.run import serve
 from mux.server.service import start_service
 from mux.tasks import owned_tasks
 
-__all__ = ["local_server", "make_engine"]
-
-
-def make_engine(settings: Settings) -> Engine:
-    """The engine that the settings name, not started yet."""
-    if settings.engine == "tone":
-        return ToneEngine()
-    return EspeakEngine(strict_voices=settings.strict_voices, library=settings.espeak_library)
+__all__ = ["local_server"]
 
 
 @asynccontextmanager
@@ -33,7 +24,7 @@ async def local_server(settings: Settings) -> AsyncIterator[str]:
 
     Cancelling, like leaving the block, stops it and its workers.
     """
-    async with start_service(make_engine(settings), settings) as service, owned_tasks() as tasks:
+    async with start_service(make_gateway(settings), settings) as service, owned_tasks() as tasks:
         listener = open_listener("127.0.0.1", 0)
         tasks.start_soon(serve, create_app(service), listener, anyio.Event())
         yield f"ws://127.0.0.1:{listener.getsockname()[1]}"

@@ -38,12 +38,14 @@ class Job(msgspec.Struct, frozen=True):
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):
     """Speech in order: mono s16le at the engine's `sample_rate`, and where the segment's next `len(starts)`
-    characters begin in it (sample offsets into this chunk, never decreasing; the last of them ends where the
-    chunk does). Over a whole segment every code point of `Job.text` is mapped exactly once, unless the
+    characters begin in it (sample offsets into this chunk, never decreasing; negative for a character that
+    began in an earlier chunk, whose time is known only now). The last of them ends at `until`, or where the
+    chunk does. Over a whole segment every code point of `Job.text` is mapped exactly once, unless the
     engine knows no times at all and leaves every `starts` empty."""
 
     pcm: bytes
     starts: tuple[int, ...] = ()
+    until: int | None = None
 
 
 class Synthesizer(Protocol):
@@ -57,7 +59,8 @@ class Synthesizer(Protocol):
 
         Raises:
             MuxError: `empty_synthesis` when the text gave no audio; `engine_failed` when the engine broke
-                (the synthesizer repairs itself before its next job).
+                (the synthesizer repairs itself before its next job); `engine_stalled`, `busy`,
+                `segment_too_long` or `upstream_error` when somebody else's service speaks.
         """
         ...
 
@@ -67,6 +70,9 @@ class Engine(Protocol):
 
     name: str
     sample_rate: int
+    reads_itself: bool
+    """Whether it wants the text as it was sent, and reads numbers and tags in its own way. Otherwise they are
+    written out before it sees them."""
 
     def voices(self) -> Sequence[Voice]:
         """Every voice that can be named."""

@@ -31,6 +31,7 @@ class EspeakEngine:
     voice of its own. `library` is the libespeak-ng file to load instead of the one that is found."""
 
     name = "espeak"
+    reads_itself = False
     sample_rate = 22050
 
     def __init__(self, strict_voices: bool = False, library: str | None = None) -> None:

@@ -1,21 +1,23 @@
-"""Which job a free synthesizer speaks next: the one whose listener runs out of audio first.
+"""Which job a free synthesizer speaks next: the app is chosen by its share, and of its jobs the one whose
+listener runs out of audio first.
 
-One scheduler serves all sockets of the process. It never waits for a socket: a job's results are handed to a
-plain function.
+One scheduler serves one engine for all sockets of the process. It never waits for a socket: a job's results
+are handed to a plain function.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import anyio
 
 from mux.engines.base import Chunk, Job, Synthesizer
+from mux.engines.shares import Shares
 from mux.errors import MuxError, Problem
 from mux.log import get_logger
 
-__all__ = ["Scheduler", "Ticket"]
+__all__ = ["Outcome", "Scheduler", "Ticket"]
 
 log = get_logger("mux.scheduler")
 
@@ -24,32 +26,51 @@ Outcome: TypeAlias = Chunk | Problem | None
 
 LONGEST_WAIT = 30.0
 """Seconds that a job waits for a free synthesizer before it fails as `busy`."""
+LONGEST_ADVICE = 60.0
+"""Seconds; nobody is told to stay away for longer than that."""
 
 
 class Ticket:
     """One job that was handed in. `stop` is safe at any time and any number of times."""
 
     def __init__(
-        self, job: Job, due: Callable[[], float], deliver: Callable[[Outcome], None], deadline: float
+        self,
+        job: Job,
+        due: Callable[[], float],
+        deliver: Callable[[Outcome], None],
+        deadline: float,
+        app: str | None,
     ) -> None:
         self.job = job
         self.due = due
         self.deliver = deliver
         self.deadline = deadline
+        self.app = app
         self.scope = anyio.CancelScope()
         self.stopped = False
         self.running = False
 
 
 class Scheduler:
-    """Runs one task per synthesizer for as long as `run` does."""
+    """Runs one task per synthesizer for as long as `run` does.
+
+    Args:
+        longest_wait: seconds after which a job that nobody has begun fails as `busy`.
+        weights: the shares of those apps whose weight is not 1.
+        name: whose synthesizers these are, for messages.
+    """
 
     def __init__(
-        self, synthesizers: Sequence[Synthesizer], sample_rate: int, longest_wait: float = LONGEST_WAIT
+        self,
+        synthesizers: Sequence[Synthesizer],
+        longest_wait: float = LONGEST_WAIT,
+        weights: Mapping[str, float] | None = None,
+        name: str = "this server",
     ) -> None:
-        self.sample_rate = sample_rate
         self._synthesizers = synthesizers
         self._longest_wait = longest_wait
+        self._name = name
+        self._shares = Shares(weights)
         self._waiting: list[Ticket] = []
         self._arrived = anyio.Event()
 
@@ -58,10 +79,20 @@ class Scheduler:
         """How many jobs wait for a synthesizer."""
         return len(self._waiting)
 
-    def submit(self, job: Job, due: Callable[[], float], deliver: Callable[[Outcome], None]) -> Ticket:
+    def submit(
+        self,
+        job: Job,
+        due: Callable[[], float],
+        deliver: Callable[[Outcome], None],
+        app: str | None = None,
+    ) -> Ticket:
         """Hand in a job. `due()` gives the time by which its audio is wanted; it is asked again at every
-        choice. `deliver` is called in order from the event loop and must not block."""
-        ticket = Ticket(job, due, deliver, anyio.current_time() + self._longest_wait)
+        choice. `deliver` is called in order from the event loop and must not block. `app` is whose share the
+        job takes (None: that of everybody who has none of their own)."""
+        now = anyio.current_time()
+        if not any(ticket.app == app for ticket in self._waiting):
+            self._shares.arrive(app, now)
+        ticket = Ticket(job, due, deliver, now + self._longest_wait, app)
         self._waiting.append(ticket)
         self._wake()
         return ticket
@@ -90,11 +121,26 @@ class Scheduler:
             while not self._waiting:
                 await self._arrived.wait()
             # In a call of its own, so that who waits here keeps nobody's text, audio and socket.
-            await self._speak(synthesizer, min(self._waiting, key=lambda waiting: waiting.due()))
+            await self._speak(synthesizer, self._next())
+
+    def _next(self) -> Ticket:
+        """Who is served next; something waits."""
+        now = anyio.current_time()
+        first: dict[str | None, tuple[float, Ticket]] = {}
+        for ticket in self._waiting:
+            due = ticket.due()
+            if ticket.app not in first or due < first[ticket.app][0]:
+                first[ticket.app] = (due, ticket)
+        if len(first) == 1:
+            return first[self._waiting[0].app][1]
+        app = min(first, key=lambda app: (self._shares.clock(app, now), first[app][0]))
+        return first[app][1]
 
     async def _speak(self, synthesizer: Synthesizer, ticket: Ticket) -> None:
         self._waiting.remove(ticket)
         ticket.running = True
+        began = anyio.current_time()
+        self._shares.begin(ticket.app, began)
         problem: Problem | None = None
         try:
             with ticket.scope:
@@ -109,6 +155,8 @@ class Scheduler:
             # A bug in an engine costs one context its segment, not everybody the engine.
             log.exception("engine_bug")
             problem = Problem(code="engine_failed", message="The engine failed unexpectedly; see the log.")
+        finally:
+            self._shares.end(ticket.app, began, anyio.current_time())
         _end(ticket, None if ticket.stopped else problem)
 
     async def _expire(self) -> None:
@@ -117,24 +165,34 @@ class Scheduler:
             if not self._waiting:
                 await self._arrived.wait()
                 continue
-            oldest = min(self._waiting, key=lambda waiting: waiting.deadline)
-            await anyio.sleep_until(oldest.deadline)
-            if oldest in self._waiting:
-                self._waiting.remove(oldest)
-                _end(oldest, self._overdue())
-            del oldest
+            await anyio.sleep_until(min(ticket.deadline for ticket in self._waiting))
+            self._give_up()
+
+    def _give_up(self) -> None:
+        now = anyio.current_time()
+        for ticket in [ticket for ticket in self._waiting if ticket.deadline <= now]:
+            if ticket in self._waiting:  # the end of one may have stopped the next
+                problem = self._overdue(ticket)
+                self._waiting.remove(ticket)
+                _end(ticket, problem)
 
     def _wake(self) -> None:
         self._arrived.set()
         self._arrived = anyio.Event()
 
-    def _overdue(self) -> Problem:
+    def _overdue(self, ticket: Ticket) -> Problem:
+        due = ticket.due()
+        position = 1 + sum(other.due() < due for other in self._waiting if other is not ticket)
+        slots = len(self._synthesizers)
+        wait = min(LONGEST_ADVICE, max(1.0, position * self._shares.expected / slots))
         return Problem(
             code="busy",
-            message=f"All {len(self._synthesizers)} speech workers were busy for {self._longest_wait:g} s. "
-            "Try again later, or start the server with more workers.",
-            limit=len(self._synthesizers),
-            retry_after_ms=1000,
+            message=f"All {slots} speech slots of {self._name} were busy for {self._longest_wait:g} s; this "
+            f"segment was number {position} of the {len(self._waiting)} that wait. Try again later, or allow "
+            "more segments at the same time (workers, or the upstream's contexts and sockets).",
+            limit=slots,
+            observed=position,
+            retry_after_ms=round(wait * 1000),
         )
 
 

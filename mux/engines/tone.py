@@ -47,6 +47,7 @@ class ToneEngine:
     `chunk_delay` before each further one."""
 
     name = "tone"
+    reads_itself = False
 
     def __init__(
         self,

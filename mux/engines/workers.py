@@ -27,7 +27,6 @@ _HEADER = struct.Struct("<BIII")
 _MAX_FRAME = 64 * 1024 * 1024
 """Bytes. Larger frames mean that something that is not a frame was read."""
 _READ = 64 * 1024
-_START_SECONDS = 20.0
 _REAP_SECONDS = 1.0
 _STDERR_BYTES = 2000
 _ATTEMPTS = 3
@@ -174,8 +173,9 @@ class WorkerSynthesizer:
     """A `Synthesizer` whose jobs are spoken by a worker process, which it restarts whenever it has to.
 
     `command` is the program, `order` turns a job into the fields of its JSON line (and may raise MuxError).
-    No frame for `stall` seconds while one is awaited ends the job as `engine_stalled`; a worker that does not
-    confirm an abort within `abort` seconds is killed. Reading ahead is bounded by the pipe and one frame.
+    A worker's hello has to come within `patience` seconds. No frame for `stall` seconds while one is awaited
+    ends the job as `engine_stalled`; a worker that does not confirm an abort within `abort` seconds is
+    killed. Reading ahead is bounded by the pipe and one frame.
     """
 
     def __init__(
@@ -184,6 +184,7 @@ class WorkerSynthesizer:
         command: Sequence[str],
         order: Callable[[Job], Mapping[str, object]],
         *,
+        patience: float = 20.0,
         stall: float = 10.0,
         abort: float = 1.0,
     ) -> None:
@@ -192,6 +193,7 @@ class WorkerSynthesizer:
         self._engine = engine
         self._command = command
         self._order = order
+        self._patience = patience
         self._stall = stall
         self._abort = abort
         self._process: _Process | None = None
@@ -216,11 +218,11 @@ class WorkerSynthesizer:
                 "engine_failed", f"The {self._engine} worker cannot be run ({self._command[0]}: {error})."
             ) from error
         try:
-            with anyio.fail_after(_START_SECONDS):
+            with anyio.fail_after(self._patience):
                 self.hello = hello_of(await self._process.frame(), self._engine)
         except (_Died, TimeoutError) as error:
             how = await self._stop(dying=isinstance(error, _Died))
-            late = "ended" if isinstance(error, _Died) else f"said nothing for {_START_SECONDS:g} s"
+            late = "ended" if isinstance(error, _Died) else f"said nothing for {self._patience:g} s"
             raise MuxError.of(
                 "engine_failed", f"The {self._engine} worker {late} while starting ({how})."
             ) from None

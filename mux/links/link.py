@@ -53,7 +53,7 @@ class LinkContext:
         """No more text: closed or cancelled from this side."""
         self.said_at = anyio.current_time()
         """When something was last sent for it, in loop time."""
-        self._link = link
+        self.link = link
 
     async def send(self, text: str) -> None:
         """Queue text; waits while much text waits for the socket. Cancelling sends nothing of it.
@@ -63,7 +63,7 @@ class LinkContext:
                 surrogate pair (`invalid_message`).
         """
         self._check()
-        await self._link.room()
+        await self.link.room()
         self._check()
         pieces = range(0, max(1, len(text)), MESSAGE_CHARACTERS)
         self._say(*(Text(self.wire_id, text[at : at + MESSAGE_CHARACTERS]) for at in pieces))
@@ -89,7 +89,7 @@ class LinkContext:
         self.inbox.mute()
         if self.inbox.ended is None:
             self.closing = True
-            self._link.say_first(self.wire_id, Close(self.wire_id, immediate=True))
+            self.link.say_first(self.wire_id, Close(self.wire_id, immediate=True))
 
     async def cancelled(self) -> Ended:
         """`cancel`, and wait until the server has confirmed it (or had its time to)."""
@@ -97,11 +97,11 @@ class LinkContext:
         with anyio.move_on_after(CANCEL_SECONDS):
             return await self.inbox.wait_ended()
         problem = Problem(code="timed_out", message=f"No answer to a cancel within {CANCEL_SECONDS:g} s.")
-        self._link.give_up(self.wire_id, problem)
+        self.link.give_up(self.wire_id, problem)
         return await self.inbox.wait_ended()
 
     def _say(self, *commands: Command) -> None:
-        self._link.say(*commands)
+        self.link.say(*commands)
         self.said_at = anyio.current_time()
 
     def _check(self) -> None:
@@ -193,6 +193,15 @@ class Link:
     def give_up(self, wire_id: str, problem: Problem, reason: Reason = Reason.FAILED) -> None:
         """End a context from this side."""
         self.router.end_one(wire_id, reason, problem)
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why the socket has ended; None while it lives."""
+        return self._gone
+
+    async def wait_closed(self) -> None:
+        """Wait until the socket has ended."""
+        await self._closed.wait()
 
     async def close(self) -> None:
         """Ask the server to end every context and the socket, and wait for it (at most `CLOSE_SECONDS`).

@@ -129,22 +129,28 @@ class Opening:
                 check = "that this port speaks WebSocket" + (" without TLS" if self.tls is None else "")
         return self._error(f"Within {seconds:g} s, {what}: check {check}.")
 
-    def refused(self, status: int, body: bytes) -> MuxError:
-        """The WebSocket handshake was answered with an HTTP `status` other than 101."""
+    def refused(self, status: int, body: bytes, retry_after: str | None = None) -> MuxError:
+        """The WebSocket handshake was answered with an HTTP `status` other than 101; `retry_after` is the
+        header of that name, of which only seconds are understood."""
         said = _explanation(body)
         for secret in self._secrets:
             said = said.replace(secret, "***")
         quoted = f': "{said}"' if said else ""
         if status == 401:
             code, check = "invalid_api_key", "check the API key"
+        elif status == 403:
+            code, check = "invalid_api_key", "check the API key and what it is allowed to do"
         elif status == 404:
             code, check = "not_found", "check the path and the ids in the URL"
+        elif status == 429:
+            code, check = "busy", "try again later, or ask for a higher limit"
         else:
             code, check = "connection_refused", "check that this is the URL of a WebSocket"
         return MuxError.of(
             code,
             f"{self.shown} refused the WebSocket handshake with HTTP {status}{quoted}; {check}.",
             observed=status,
+            retry_after_ms=_milliseconds(retry_after),
         )
 
     def broken(self, what: str) -> MuxError:
@@ -183,6 +189,12 @@ def _causes(exc: BaseException) -> Iterator[BaseException]:
             yield from _causes(inner)
     if exc.__cause__ is not None:
         yield from _causes(exc.__cause__)
+
+
+def _milliseconds(retry_after: str | None) -> int | None:
+    if retry_after is None or not (retry_after.isascii() and retry_after.isdigit()):
+        return None
+    return min(int(retry_after[:6]), 3600) * 1000
 
 
 def _explanation(body: bytes) -> str:

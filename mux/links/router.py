@@ -11,7 +11,7 @@ from collections import deque
 import anyio
 import msgspec
 
-from mux.dialects.base import AudioFrame, ContextError, Received, SocketError
+from mux.dialects.base import AudioFrame, ContextError, Flushed, Received, SocketError
 from mux.errors import Problem
 from mux.protocol.messages import ContextClosed, Reason, Usage, Warning
 
@@ -93,6 +93,8 @@ class Router:
     """The inboxes of one socket by wire id."""
 
     def __init__(self) -> None:
+        self.filed = 0
+        """Frames of audio that belonged to a context."""
         self.dropped = 0
         """Frames that belonged to no live context."""
         self.problem: Problem | None = None
@@ -114,10 +116,13 @@ class Router:
         if isinstance(received, Warning):
             self.warnings.append(received)
             return None
+        if isinstance(received, Flushed):
+            return None
         inbox = self._inboxes.get(received.context)
         if inbox is None:
             self.dropped += 1
         elif isinstance(received, AudioFrame):
+            self.filed += 1
             if not inbox.put(received):
                 return received.context
         elif isinstance(received, ContextError):

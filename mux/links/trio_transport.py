@@ -211,14 +211,20 @@ async def _cut(stream: trio.abc.Stream) -> None:
         await trio.aclose_forcefully(stream)
 
 
+AFTER = b"retry-after"
+
+
 def _refusal(opening: Opening, failure: Exception | None, answer: bytes) -> MuxError:
     """Why the handshake ended without a connection."""
     if isinstance(failure, ConnectionRejected):
-        return opening.refused(failure.status_code, failure.body or b"")
+        after = next((value.decode() for name, value in failure.headers if name.lower() == AFTER), None)
+        return opening.refused(failure.status_code, failure.body or b"", after)
     head, _, body = answer.partition(b"\r\n\r\n")
     status = head[9:12]
     if not head.startswith(b"HTTP/1."):
         return opening.broken("did not answer in proper HTTP" if head else "closed the connection")
     if not status.isdigit() or status == b"101":
         return opening.broken("gave a wrong answer")
-    return opening.refused(int(status), body)
+    lines = (line.partition(b":") for line in head.split(b"\r\n")[1:])
+    found = (value.strip().decode("latin-1") for name, _, value in lines if name.lower() == AFTER)
+    return opening.refused(int(status), body, next(found, None))

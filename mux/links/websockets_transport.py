@@ -54,7 +54,9 @@ async def connect(opening: Opening, *, max_message: int) -> WebsocketsTransport:
             ssl=opening.tls,
         )
     except InvalidStatus as exc:
-        raise opening.refused(exc.response.status_code, bytes(exc.response.body or b"")) from None
+        response = exc.response
+        after = response.headers.get("Retry-After")
+        raise opening.refused(response.status_code, bytes(response.body or b""), after) from None
     except (ProxyError, InvalidProxy, ImportError):
         raise opening.unproxied() from None
     except InvalidHandshake as exc:

@@ -21,13 +21,15 @@ _MISSING = (
 
 class KeyRing:
     """The keys that are accepted; without any, everybody is (the server then listens on loopback only).
+    `apps` has further keys, and whose they are.
 
     Only hashes are kept, so that a dump of the process shows no key, and a comparison takes the same time
     for every wrong key.
     """
 
-    def __init__(self, keys: Iterable[str]) -> None:
-        self._hashes = [_hash(key) for key in keys]
+    def __init__(self, keys: Iterable[str], apps: Mapping[str, str] | None = None) -> None:
+        self._hashes: list[tuple[bytes, str | None]] = [(_hash(key), None) for key in keys]
+        self._hashes += [(_hash(key), app) for key, app in (apps or {}).items()]
 
     @property
     def open(self) -> bool:
@@ -36,12 +38,19 @@ class KeyRing:
 
     def check(self, key: str) -> Problem | None:
         """Why `key` does not open the door."""
-        scheme, _, token = key.strip().partition(" ")
-        given = _hash(token.strip() if scheme.lower() == "bearer" else key.strip())
-        found = [hmac.compare_digest(given, known) for known in self._hashes]
-        if any(found) or self.open:
+        if self._found(key) or self.open:
             return None
         return Problem(code="invalid_api_key", message="Invalid API key")
+
+    def app(self, key: str) -> str | None:
+        """Whose key it is; None if it is not one app's own."""
+        return next(iter(self._found(key)), None)
+
+    def _found(self, key: str) -> list[str | None]:
+        scheme, _, token = key.strip().partition(" ")
+        given = _hash(token.strip() if scheme.lower() == "bearer" else key.strip())
+        matches = [(hmac.compare_digest(given, known), app) for known, app in self._hashes]
+        return [app for fits, app in matches if fits]
 
     @staticmethod
     def missing() -> Problem:

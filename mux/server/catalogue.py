@@ -13,7 +13,7 @@ from mux.dialects.elevenlabs import MODELS, Model, parse_parameters
 from mux.engines.base import Voice
 from mux.errors import MuxError
 from mux.protocol.voice import VoiceSettings
-from mux.server.door import check_caller
+from mux.server.door import check_caller, whole_number
 from mux.server.refusals import error_response
 from mux.server.service import Service, new_session_id
 
@@ -37,7 +37,10 @@ def catalogue_routes(service: Service) -> list[Route]:
         _route(service, "/v1/user", lambda request: catalogue.user()),
         _route(service, "/v1/user/subscription", lambda request: catalogue.subscription()),
         _route(
-            service, "/v1/single-use-token/{kind}", lambda request: {"token": service.tokens.issue()}, "POST"
+            service,
+            "/v1/single-use-token/{kind}",
+            lambda request: {"token": service.tokens.issue(request.state.app)},
+            "POST",
         ),
     ]
 
@@ -46,7 +49,9 @@ def _route(service: Service, path: str, answer: Answer, method: str = "GET") -> 
     async def serve(request: Request) -> Response:
         request_id = new_session_id()
         try:
-            check_caller(request, service, parse_parameters("", _keys(request)), required=True)
+            asked = parse_parameters("", _keys(request))
+            caller = check_caller(request, service, asked.key, asked.token, required=True)
+            request.state.app = caller.app
             return JSONResponse(answer(request), headers={"x-trace-id": request_id, "request-id": request_id})
         except MuxError as error:
             return error_response(error.problem, request_id)
@@ -85,8 +90,8 @@ class _Catalogue:
         found = [
             voice for voice in self._service.engine.voices() if search in f"{voice.id} {voice.name}".lower()
         ]
-        size = _number(query.get("page_size"), "page_size", 10, PAGE_SIZES)
-        start = _number(query.get("next_page_token"), "next_page_token", 0, range(len(found) + 1))
+        size = whole_number(query.get("page_size"), "page_size", 10, PAGE_SIZES)
+        start = whole_number(query.get("next_page_token"), "next_page_token", 0, range(len(found) + 1))
         more = start + size < len(found)
         return {
             "voices": [_voice(voice) for voice in found[start : start + size]],
@@ -133,18 +138,6 @@ class _Catalogue:
             "has_open_invoices": False,
             "open_invoices": [],
         }
-
-
-def _number(given: str | None, name: str, default: int, allowed: range) -> int:
-    if given is None:
-        return default
-    if given.isascii() and given.isdigit() and len(given) < 10 and int(given) in allowed:
-        return int(given)
-    raise MuxError.of(
-        "invalid_parameter",
-        f"{name} must be a number from {allowed[0]} to {allowed[-1]}, received {given[:40]!r}.",
-        param=name,
-    )
 
 
 def _voice(voice: Voice) -> dict[str, Any]:

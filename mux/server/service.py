@@ -13,8 +13,10 @@ from mux.audio import opus
 from mux.audio.formats import AudioFormat
 from mux.config import Settings
 from mux.dialects.base import ServerDialect
+from mux.dialects.kugelaudio import VoiceNumbers
 from mux.engines.base import Engine
-from mux.engines.scheduler import Scheduler
+from mux.engines.dispatch import Dispatcher
+from mux.engines.gateway import Gateway
 from mux.errors import MuxError, Problem
 from mux.links.transport import Disconnected, Transport
 from mux.log import Logger, get_logger
@@ -24,9 +26,7 @@ from mux.protocol.session import Session
 from mux.protocol.voice import ContextSettings
 from mux.server.auth import KeyRing
 from mux.server.socket import ServerSocket
-from mux.server.spelling import Spelling
 from mux.server.tokens import Tokens
-from mux.tasks import owned_tasks
 
 __all__ = ["Service", "new_session_id", "start_service"]
 
@@ -47,18 +47,20 @@ _RESTARTING = SessionClosed(1012, "server is restarting; connect again", _DRAINI
 class Service:
     """The shared part of a server process; made by `start_service`."""
 
-    def __init__(self, engine: Engine, scheduler: Scheduler, settings: Settings) -> None:
+    def __init__(self, engine: Gateway, dispatcher: Dispatcher, settings: Settings) -> None:
         self.engine = engine
         self.settings = settings
-        self.keys = KeyRing(settings.api_keys)
+        self.keys = KeyRing(settings.api_keys, {app.key: app.name or "" for app in settings.apps})
         self.strict = settings.profile == "elevenlabs-strict"
         own = Limits(discard_unflushed=settings.unflushed_close == "discard")
         self.limits = STRICT if self.strict else own
         self.tokens = Tokens(anyio.current_time)
+        self.price = settings.price
+        self.voice_numbers = VoiceNumbers(voice.id for voice in engine.voices())
         self.draining = False
         self.characters = 0
         """Accepted since the start, in contexts that have ended."""
-        self._scheduler = scheduler
+        self._dispatcher = dispatcher
         self._sockets: set[ServerSocket] = set()
         self._emptied = anyio.Event()
 
@@ -94,9 +96,11 @@ class Service:
         output: AudioFormat,
         *,
         authenticated: bool,
-        spelling: Spelling = Spelling(),  # noqa: B008
+        app: str | None = None,
+        limits: Limits | None = None,
     ) -> None:
-        """Serve one accepted socket until it ends. Cancelling drops it at once.
+        """Serve one accepted socket until it ends; `app` is whose key has opened it, `limits` are its own,
+        where they differ from everybody's. Cancelling drops it at once.
 
         A bug in its handling closes this socket with 1011 and is logged; no other socket notices.
         """
@@ -106,19 +110,19 @@ class Service:
             self.characters += event.usage.characters_accepted
             _log_end(bound, event)
 
-        session = Session(settings, limits=self.limits, check_voice=self.engine.check, id=session_id)
+        session = Session(
+            settings, limits=limits or self.limits, check_voice=self.engine.check, id=session_id
+        )
         socket = ServerSocket(
             transport,
             session,
             dialect,
-            self._scheduler,
+            self._dispatcher,
             output,
             keys=self.keys,
+            app=app,
             authentication_seconds=None if authenticated else self.settings.authentication_timeout,
             on_closed=closed,
-            spell=lambda effect: spelling.spell(
-                effect.text, self.engine.language(effect.voice, effect.language)
-            ),
         )
         bound.info("socket_opened", format=output.token)
         self._sockets.add(socket)
@@ -159,20 +163,19 @@ class Service:
 
 
 @asynccontextmanager
-async def start_service(engine: Engine, settings: Settings) -> AsyncIterator[Service]:
-    """Start the engine's workers and the scheduler; entered once every worker has spoken.
+async def start_service(engine: Engine | Gateway, settings: Settings) -> AsyncIterator[Service]:
+    """Start the engines' workers and what gives them work; entered once every worker has spoken.
 
     Raises:
-        MuxError: the engine does not start.
+        MuxError: an engine that is needed does not start.
     """
+    gateway = engine if isinstance(engine, Gateway) else Gateway({engine.name: engine}, engine.name)
     if opus.installed():
         # Its first use can take 0.2 s, which no open socket should feel.
         await anyio.to_thread.run_sync(opus.warm)
-    async with engine.start(settings.workers) as synthesizers:
-        scheduler = Scheduler(synthesizers, engine.sample_rate)
-        async with owned_tasks() as tasks:
-            tasks.start_soon(scheduler.run)
-            yield Service(engine, scheduler, settings)
+    weights = {app.name: app.weight for app in settings.apps if app.name}
+    async with gateway.start(settings.workers, settings.busy_wait, weights) as dispatcher:
+        yield Service(gateway, dispatcher, settings)
 
 
 def new_session_id() -> str:

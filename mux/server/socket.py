@@ -14,26 +14,16 @@ import anyio
 
 from mux.audio.formats import AudioFormat
 from mux.dialects.base import Credentials, ServerDialect
-from mux.engines.base import Chunk, Job
-from mux.engines.normalize import Normalized, SourceClock, identity
-from mux.engines.scheduler import Outcome, Scheduler, Ticket
+from mux.engines.dispatch import Dispatcher, Speaking
 from mux.errors import Problem, close_reason
 from mux.links.transport import Disconnected, Transport
 from mux.log import get_logger
-from mux.protocol.messages import (
-    ContextClosed,
-    Event,
-    SegmentEnded,
-    SessionClosed,
-    Speak,
-    SpelledOut,
-    Spoken,
-)
+from mux.protocol.messages import ContextClosed, Event, Report, SegmentEnded, SessionClosed, Speak
 from mux.protocol.session import Session
 from mux.server.auth import KeyRing
 from mux.server.sounding import Sounding
 
-__all__ = ["ServerSocket", "as_it_stands"]
+__all__ = ["ServerSocket"]
 
 log = get_logger("mux.socket")
 
@@ -43,32 +33,12 @@ CUT_OFF_SECONDS = 1.0
 """How long closing such a client's socket may take."""
 
 
-def as_it_stands(effect: Speak) -> Normalized:
-    """Say a text without normalisation."""
-    return identity(effect.text)
-
-
-class Reading:
-    """Follows an engine through a text that it reads otherwise than it stands there."""
-
-    def __init__(self, said: Normalized) -> None:
-        self._text = said.text
-        self._clock = SourceClock(said)
-        self._at = 0
-
-    def feed(self, chunk: Chunk) -> tuple[tuple[int, ...], SpelledOut]:
-        """The starts of the source's characters in a chunk, and what was really said in it."""
-        start, self._at = self._at, self._at + len(chunk.starts)
-        spelled = SpelledOut(self._text[start : self._at], chunk.starts)
-        return self._clock.feed(chunk.starts, len(chunk.pcm) // 2), spelled
-
-
 class ServerSocket:
     """Runs one client's socket from its acceptance to its end.
 
     Args:
         transport: the accepted socket.
-        spell: what to say for a text.
+        app: who opened it, if its key has told that already.
         authentication_seconds: within which the first message with a key must come; None if the handshake
             has settled that.
     """
@@ -78,24 +48,24 @@ class ServerSocket:
         transport: Transport,
         session: Session,
         dialect: ServerDialect,
-        scheduler: Scheduler,
+        dispatcher: Dispatcher,
         output: AudioFormat,
         *,
         keys: KeyRing,
+        app: str | None = None,
         authentication_seconds: float | None = None,
         on_closed: Callable[[ContextClosed], None] = lambda closed: None,
-        spell: Callable[[Speak], Normalized] = as_it_stands,
     ) -> None:
         self.session = session
         self._transport = transport
         self._dialect = dialect
-        self._scheduler = scheduler
+        self._dispatcher = dispatcher
         self._sounding = Sounding(dialect, output)
         self._keys = keys
         self._authentication_seconds = authentication_seconds
         self._on_closed = on_closed
-        self._spell = spell
-        self._tickets: dict[tuple[int, int], Ticket] = {}
+        self._app = app
+        self._speaking: dict[tuple[int, int], Speaking] = {}
         self._to_send = anyio.Event()
         self._sent = anyio.Event()
         self._rearm = anyio.Event()
@@ -119,7 +89,7 @@ class ServerSocket:
         finally:
             self._hang_up()
             while event := self.session.next_event(anyio.current_time()):
-                self._settle(event)
+                self._settle(self._sounding.settle(event))
 
     def wind_down(self, problem: Problem, end: SessionClosed) -> None:
         """Refuse new contexts with `problem`, and close with `end` when the running ones have ended. A socket
@@ -160,6 +130,7 @@ class ServerSocket:
             self._refuse(problem)
         else:
             self._authentication_seconds = None
+            self._app = self._keys.app(key)
 
     async def _await_key(self, seconds: float) -> None:
         await anyio.sleep(seconds)
@@ -210,33 +181,23 @@ class ServerSocket:
         for effect in self.session.take_effects():
             if isinstance(effect, Speak):
                 self._speak(effect)
-            elif ticket := self._tickets.get((effect.serial, effect.segment)):
-                self._scheduler.stop(ticket)
+            elif speaking := self._speaking.get((effect.serial, effect.segment)):
+                speaking.stop()
         if self.session.next_deadline() < self._armed:
             self._rearm.set()
             self._rearm = anyio.Event()
 
     def _speak(self, effect: Speak) -> None:
         serial, segment = effect.serial, effect.segment
-        sample_rate = self._scheduler.sample_rate
-        said = self._spell(effect)
-        reading = Reading(said) if said.text != effect.text else None
 
-        def deliver(outcome: Outcome) -> None:
-            now = anyio.current_time()
-            if isinstance(outcome, Chunk):
-                starts, spelled = outcome.starts, None
-                if reading is not None:
-                    starts, spelled = reading.feed(outcome)
-                self.session.report(Spoken(serial, segment, outcome.pcm, sample_rate, starts, spelled), now)
-            else:
-                self._tickets.pop((serial, segment), None)
-                self.session.report(SegmentEnded(serial, segment, outcome), now)
+        def take(report: Report) -> None:
+            if isinstance(report, SegmentEnded):
+                self._speaking.pop((serial, segment), None)
+            self.session.report(report, anyio.current_time())
             self._pump()
 
-        job = Job(said.text, effect.voice, effect.language, effect.settings)
-        self._tickets[serial, segment] = self._scheduler.submit(
-            job, lambda: self.session.due(serial), deliver
+        self._speaking[serial, segment] = self._dispatcher.submit(
+            effect, lambda: self.session.due(serial), take, self._app
         )
 
     # --- writing -------------------------------------------------------------------------------------
@@ -251,6 +212,7 @@ class ServerSocket:
                 await self._to_send.wait()
                 continue
             self._act()
+            event = self._sounding.settle(event)
             self._settle(event)
             if not self._connected:
                 continue

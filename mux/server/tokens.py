@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,16 +20,21 @@ class Tokens:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._waiting: OrderedDict[str, float] = OrderedDict()
+        self._waiting: OrderedDict[str, tuple[float, str | None]] = OrderedDict()
 
-    def issue(self) -> str:
+    def issue(self, app: str | None = None) -> str:
+        """A new token; what is opened with it is `app`'s."""
         token = secrets.token_urlsafe(32)
-        self._waiting[token] = self._clock() + LIFETIME
+        self._waiting[token] = (self._clock() + LIFETIME, app)
         if len(self._waiting) > MOST:
             self._waiting.popitem(last=False)
         return token
 
+    def app(self, token: str) -> str | None:
+        """Whose token it is, as long as it has not been redeemed."""
+        return self._waiting.get(token, (0.0, None))[1]
+
     def redeem(self, token: str) -> bool:
         """Whether the token opens a door; it does so once."""
-        until = self._waiting.pop(token, None)
-        return until is not None and self._clock() <= until
+        until, _ = self._waiting.pop(token, (-math.inf, None))
+        return self._clock() <= until

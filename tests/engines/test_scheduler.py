@@ -84,7 +84,7 @@ class Desk:
 @asynccontextmanager
 async def running(workers: int = 1, longest_wait: float = 30.0) -> AsyncIterator[tuple[Desk, list[Voice]]]:
     voices = [Voice() for _ in range(workers)]
-    scheduler = Scheduler(voices, 24000, longest_wait)
+    scheduler = Scheduler(voices, longest_wait)
     async with owned_tasks() as tasks:
         tasks.start_soon(scheduler.run)
         await anyio.lowlevel.checkpoint()
@@ -223,9 +223,11 @@ async def test_what_waits_too_long_is_busy_and_names_the_limit() -> None:
         desk.submit("later")
         await desk.all_ended()
         assert desk.got["0123456789"][-1] is None
-        for text, after in (("late", 6), ("later", 7)):
+        for text, after, position in (("late", 6, 1), ("later", 7, 1)):
             (problem,) = desk.got[text]
             assert (problem.code, problem.limit, problem.retryable) == ("busy", 1, True)
+            assert problem.observed == position
+            assert problem.retry_after_ms is not None
             assert desk.times[text] - begun == after
         assert desk.scheduler.waiting == 0
 
@@ -271,3 +273,38 @@ async def test_a_bug_in_who_takes_an_end_costs_nobody_else_the_scheduler() -> No
         desk.submit("ok")
         await desk.all_ended()
         assert desk.got["ok"] == ["o", "k", None]
+
+
+async def test_what_was_not_begun_names_its_place_in_the_queue_and_when_to_come_back() -> None:
+    async with running(longest_wait=5) as (desk, _):
+        desk.submit("0" * 20)
+        await anyio.sleep(0.5)
+        for place, text in enumerate(("third", "second", "first")):
+            desk.submit(text, due=-place)
+        await anyio.sleep(10)
+        told = {text: desk.got[text][0] for text in ("first", "second", "third")}
+        assert [problem.observed for problem in told.values()] == [1, 2, 3]
+        assert "number 3 of the 3 that wait" in told["third"].message
+        waits = [problem.retry_after_ms for problem in told.values()]
+        assert waits == sorted(waits)
+        assert 1000 <= waits[0] <= waits[-1] <= 60_000
+
+
+async def test_the_end_of_one_may_stop_others_that_are_due_at_the_same_time() -> None:
+    async with running(longest_wait=5) as (desk, _):
+        desk.submit("0123456789")
+        await anyio.sleep(1)
+        tickets: list[Ticket] = []
+        ends: list[Any] = []
+
+        def deliver(outcome: Any) -> None:
+            ends.append(outcome)
+            for ticket in tickets:
+                desk.scheduler.stop(ticket)
+
+        tickets += [desk.scheduler.submit(Job(text), lambda: 0.0, deliver) for text in "ab"]
+        await anyio.sleep(10)
+        assert [end and end.code for end in ends] == ["busy", None]
+        desk.submit("later")
+        await desk.all_ended()
+        assert desk.got["later"][-1] is None

@@ -100,7 +100,7 @@ async def test_a_key_that_the_server_quotes_is_not_told(server: Any) -> None:
     body = b'{"detail":"unknown key %s"}' % KEY.encode()
     async with server(answering(http("403 Forbidden", body, f"Content-Length: {len(body)}"))) as where:
         error = await failure(f"ws://{where}/v1")
-    assert error.code == "connection_refused"
+    assert error.code == "invalid_api_key"
     assert "unknown key ***" in str(error)
 
 

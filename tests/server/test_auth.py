@@ -36,6 +36,14 @@ def test_a_key_that_contains_a_space_or_begins_like_a_scheme_is_still_a_key() ->
     assert ring.check("two words") is None
 
 
+def test_an_apps_key_opens_and_tells_whose_it_is() -> None:
+    ring = KeyRing(["sesame"], {"open": "phone", "wide": "web"})
+    assert [ring.check(key) for key in ("sesame", "open", "Bearer wide")] == [None, None, None]
+    assert [ring.app(key) for key in ("sesame", "open", "Bearer wide", "x")] == [None, "phone", "web", None]
+    assert not KeyRing([], {"open": "phone"}).open
+    assert "wide" not in repr(vars(ring))
+
+
 def test_a_dump_of_the_ring_shows_no_key() -> None:
     assert "sesame" not in repr(vars(KeyRing(["sesame"])))
 

@@ -62,7 +62,7 @@ async def test_a_socket_may_bring_its_key_later_a_request_may_not(service: Servi
     assert not admit(asking(), service, "dialogue").authenticated
     assert refused(service, asking(), "http") == "authentication_required"
     with pytest.raises(MuxError, match="None of the authentication methods"):
-        check_caller(asking(), service, admit(asking(), service, "socket").parameters, required=True)
+        check_caller(asking(), service, required=True)
 
 
 @pytest.mark.parametrize("endpoint", ["socket", "dialogue", "http"])

@@ -18,13 +18,14 @@ from starlette.types import Message
 from wire import quick, say_alone
 
 from mux.config import Settings
+from mux.dialects.base import Sound
 from mux.dialects.elevenlabs import SpeechAnswer
 from mux.dialects.elevenlabs.speech import PIECE
 from mux.engines.tone import ToneEngine
 from mux.server.app import create_app
+from mux.server.http_body import BODY_SECONDS
 from mux.server.service import Service, start_service
 from mux.server.socket import SEND_SECONDS
-from mux.server.speech import BODY_SECONDS
 
 pytestmark = pytest.mark.anyio
 TEXT = "One sentence, and then a second one, which is the last. "
@@ -72,12 +73,12 @@ async def test_a_bug_of_ours_is_never_taken_for_a_whole_answer(
 ) -> None:
     frames = 0
 
-    def audio(self: SpeechAnswer, context: str, payload: bytes, slices: Any) -> bytes:
+    def audio(self: SpeechAnswer, sound: Sound) -> list[bytes]:
         nonlocal frames
         frames += 1
         if frames > after:
             raise LookupError("a bug in the server")
-        return payload
+        return [sound.payload]
 
     monkeypatch.setattr(SpeechAnswer, "audio", audio)
     async with served() as server:

@@ -48,3 +48,10 @@ def test_the_oldest_one_goes_when_there_are_too_many(tokens: Tokens) -> None:
     issued = [tokens.issue() for _ in range(MOST + 1)]
     assert not tokens.redeem(issued[0])
     assert all(map(tokens.redeem, issued[1:]))
+
+
+def test_a_token_is_its_apps_until_it_is_redeemed(tokens: Tokens) -> None:
+    token, other = tokens.issue("phone"), tokens.issue()
+    assert (tokens.app(token), tokens.app(other), tokens.app("x")) == ("phone", None, None)
+    assert tokens.redeem(token)
+    assert tokens.app(token) is None
