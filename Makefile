@@ -7,14 +7,15 @@ BIN := .venv/bin
 # The SDK for JavaScript, which pip cannot install
 JS := @elevenlabs/elevenlabs-js@^2.73.0
 
-.PHONY: demo test lint types deep venv bench clients wires clean help
+.PHONY: demo test lint types deep venv bench bench-gateway clients wires clean help
 
 help:
 	@echo "make demo   a dialogue over one socket, written to demo-out/"
 	@echo "make test   all tests (make deep: the long ones)"
 	@echo "make lint   ruff        make types  mypy"
 	@echo "make bench  latency and CPU, on both backends"
-	@echo "make clients  LiveKit, Pipecat, Patter and the ElevenLabs SDKs against mux serve (make wires: record them)"
+	@echo "make bench-gateway  what the gateway costs, beside a blind pipe and HAProxy"
+	@echo "make clients  LiveKit, Pipecat, Patter, the ElevenLabs and KugelAudio SDKs against mux serve (make wires: record them)"
 	@echo "make venv   .venv with a working .venv/bin/mux"
 
 demo: .venv/.mux
@@ -35,6 +36,9 @@ types: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python tests/bench.py
+
+bench-gateway: .venv/.dev
+	$(BIN)/python tests/bench_gateway.py
 
 clients: .venv-clients/.clients
 	DO_NOT_TRACK=1 .venv-clients/bin/python -m pytest -q -m clients tests/clients
