@@ -37,7 +37,8 @@ class Inbox:
         self._waiting_bytes = 0
         self._muted = False
         self._problem: Problem | None = None
-        self._changed = anyio.Event()
+        self._changed: anyio.Event | None = None
+        """There while somebody waits; it costs as much as filing a frame."""
 
     def put(self, frame: AudioFrame) -> bool:
         """File a frame; False if the context may not buffer that much more."""
@@ -73,7 +74,7 @@ class Inbox:
         while not self._frames:
             if self.ended is not None:
                 return None
-            await self._changed.wait()
+            await self._change()
         frame = self._frames.popleft()
         self._waiting_bytes -= len(frame.audio)
         return frame
@@ -81,12 +82,17 @@ class Inbox:
     async def wait_ended(self) -> Ended:
         """Wait for the end, whatever still waits to be read."""
         while self.ended is None:
-            await self._changed.wait()
+            await self._change()
         return self.ended
 
+    async def _change(self) -> None:
+        self._changed = self._changed or anyio.Event()
+        await self._changed.wait()
+
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
 
 class Router:

@@ -67,7 +67,8 @@ class ServerSocket:
         self._app = app
         self._speaking: dict[tuple[int, int], Speaking] = {}
         self._to_send = anyio.Event()
-        self._sent = anyio.Event()
+        self._sent: anyio.Event | None = None
+        """There while reading pauses, until something was sent."""
         self._rearm = anyio.Event()
         self._armed = math.inf
         self._connected = True
@@ -123,6 +124,7 @@ class ServerSocket:
                     self.session.receive(command, anyio.current_time())
             self._pump()
             while self.session.congested:
+                self._sent = anyio.Event()
                 await self._sent.wait()
 
     def _authenticate(self, key: str) -> None:
@@ -219,8 +221,8 @@ class ServerSocket:
             for frame in self._sounding.frames(event):
                 if not await self._send(frame):
                     break
-            self._sent.set()
-            self._sent = anyio.Event()
+            if self._sent is not None:
+                self._sent.set()
             if isinstance(event, SessionClosed):
                 # A client that does not read can hold up its own close for ever.
                 with anyio.move_on_after(SEND_SECONDS):
