@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import anyio
 import pytest
@@ -26,17 +27,21 @@ class UpstreamProcess:
     """`mux serve --engine tone` on a port of its own, which stays the same over its lives."""
 
     def __init__(self) -> None:
-        self.port = 0
+        self.port = _free_port()
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         command = [sys.executable, "-m", "mux", "serve", "--engine", "tone", "--port", str(self.port)]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MUX_")}
         process = subprocess.Popen(
-            [*command, "--log-level", "error"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [*command, "--log-level", "error"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
         )
         assert process.stdout is not None
-        ready = [next(process.stdout) for _ in range(7)]
-        self.port = int(ready[-1].split(":")[2].split("/")[0])
+        assert "ready" in process.stdout.readline()
         self._process = process
 
     def kill(self) -> None:
@@ -44,6 +49,16 @@ class UpstreamProcess:
             self._process.send_signal(signal.SIGKILL)
             self._process.communicate()
             self._process = None
+
+
+def _free_port() -> int:
+    """Not one that the system gives to clients: who connects to such a port while nobody listens there can be
+    connected to himself."""
+    for port in random.Random().sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no port is free")
 
 
 @contextmanager
