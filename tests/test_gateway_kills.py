@@ -100,7 +100,7 @@ async def _kills(dialect: str) -> None:
 
         async def app(server: MemoryServer, number: int) -> None:
             nonlocal heard
-            text = f"App {number} has a lot to say, and goes on for a while, so that it can break. " * 3
+            text = f"App {number} has a lot to say, and goes on for a while, so that it can break. "
             async with server.connect() as session:
                 undisturbed = await say(session, text, f"voice {number}")
                 assert len(undisturbed) == len(text) * 2400
@@ -115,7 +115,7 @@ async def _kills(dialect: str) -> None:
             await anyio.sleep(3)
             killing = True
             for _ in range(KILLS):
-                await anyio.sleep(chance.uniform(0.05, 0.6))
+                await anyio.sleep(chance.uniform(0.05, 1.0))
                 await anyio.to_thread.run_sync(process.kill)
                 await anyio.sleep(chance.uniform(0, 0.2))
                 await anyio.to_thread.run_sync(process.start)
