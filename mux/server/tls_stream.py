@@ -72,7 +72,8 @@ class TlsStream:
         with suppress(ssl.SSLError):  # the peer has not said the same yet, and may never
             self._tls.unwrap()
         await self._flush()
-        await self._stream.send_eof()
+        async with self._flushing:  # whoever reads may just have to say something, too
+            await self._stream.send_eof()
 
     async def _with_peer(self, step: Callable[[], T]) -> T:
         """What `step` returns, once the peer has sent what it needs."""
