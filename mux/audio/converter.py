@@ -38,6 +38,8 @@ class Converter:
         self._given = 0
         """Samples in and out of the resampler since it began."""
         self._encoder = _encoder(target)
+        self.idle = source_rate == target.sample_rate and self._encoder is None
+        """Whether all that `convert` does is to return what it gets."""
 
     @property
     def held_ms(self) -> float:

@@ -9,6 +9,7 @@ import msgspec
 
 from mux.errors import Problem
 from mux.protocol.messages import Alignment, Command, ContextClosed, Event, Warning
+from mux.protocol.pcm import Pcm
 
 __all__ = [
     "AudioFrame",
@@ -41,7 +42,7 @@ class Sound(msgspec.Struct, frozen=True, gc=False):
     context: str
     serial: int
     segment: int
-    payload: bytes
+    payload: Pcm
     encoding: str
     sample_rate: int
     slices: Sequence[Alignment]
@@ -79,7 +80,7 @@ class AudioFrame(msgspec.Struct, frozen=True):
     in it, or whose times came with it (None: unknown). `audio` may be empty: then only those came."""
 
     context: str
-    audio: bytes
+    audio: Pcm
     alignment: Alignment | None = None
 
 

@@ -5,15 +5,16 @@ An engine never sees contexts or sockets. Engines that burn CPU do it in worker 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
+from mux.protocol.pcm import Pcm
 from mux.protocol.voice import VoiceSettings
 
-__all__ = ["Chunk", "Engine", "Job", "Synthesizer", "Voice"]
+__all__ = ["Chunk", "Engine", "Job", "Relay", "Speaker", "Synthesizer", "Voice"]
 
 
 class Voice(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,12 +29,15 @@ class Voice(msgspec.Struct, frozen=True, kw_only=True):
 
 class Job(msgspec.Struct, frozen=True):
     """One segment to speak. `voice` is a client's voice id (None: the default voice), `language` a client's
-    language code, which overrides the voice's own language."""
+    language code, which overrides the voice's own language. `normalize` (numbers are to be read as words) and
+    `ssml` (tags are to be obeyed) are for engines that read the text themselves."""
 
     text: str
     voice: str | None = None
     language: str | None = None
     settings: VoiceSettings = VoiceSettings()
+    normalize: bool = True
+    ssml: bool = False
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):
@@ -43,7 +47,7 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
     chunk does. Over a whole segment every code point of `Job.text` is mapped exactly once, unless the
     engine knows no times at all and leaves every `starts` empty."""
 
-    pcm: bytes
+    pcm: Pcm
     starts: tuple[int, ...] = ()
     until: int | None = None
 
@@ -63,6 +67,20 @@ class Synthesizer(Protocol):
                 `segment_too_long` or `upstream_error` when somebody else's service speaks.
         """
         ...
+
+
+@runtime_checkable
+class Relay(Protocol):
+    """The same for speech that arrives by itself, from a socket: it is handed on where it arrives, and no
+    task has to wake for it."""
+
+    async def relay(self, job: Job, take: Callable[[Chunk], None]) -> None:
+        """Have `job` spoken; every chunk is given to `take`, which does not block, at once. Cancelling stops
+        the engine; what it still says is given to nobody. Raises what `Synthesizer.speak` raises."""
+        ...
+
+
+Speaker: TypeAlias = Synthesizer | Relay
 
 
 class Engine(Protocol):
@@ -87,7 +105,7 @@ class Engine(Protocol):
         decides how numbers and dates are read."""
         ...
 
-    def start(self, workers: int) -> AbstractAsyncContextManager[Sequence[Synthesizer]]:
+    def start(self, workers: int) -> AbstractAsyncContextManager[Sequence[Speaker]]:
         """Start `workers` synthesizers, each of which has spoken once when the block is entered; stop them
         on leaving it.
 

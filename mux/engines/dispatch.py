@@ -100,7 +100,7 @@ class Speaking:
         self._reading = Reading(said) if said.text != effect.text else None
         same = engine.sample_rate == self._sample_rate
         self._resampler = None if same else Resampler(engine.sample_rate, self._sample_rate)
-        job = Job(said.text, voice, effect.language, effect.settings)
+        job = Job(said.text, voice, effect.language, effect.settings, effect.normalize, effect.ssml)
         self._ticket = self._lane.scheduler.submit(job, self._due, self._deliver, self._app)
 
     def stop(self) -> None:

@@ -6,8 +6,8 @@ costs nobody a word: the segment is spoken again on another one, and goes on whe
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Literal, TypeAlias
 
@@ -16,10 +16,10 @@ import anyio.abc
 import msgspec
 from msgspec import Meta
 
-from mux.dialects.base import ClientDialect
+from mux.dialects.base import AudioFrame, ClientDialect
 from mux.dialects.elevenlabs import ElevenLabsClient, socket_url
 from mux.dialects.kugelaudio import KugelAudioClient, multi_url
-from mux.engines.base import Chunk, Job, Synthesizer, Voice
+from mux.engines.base import Chunk, Job, Relay, Voice
 from mux.engines.utterance import Repair, Utterance
 from mux.errors import MuxError, Problem
 from mux.links.link import LinkContext
@@ -52,6 +52,10 @@ POOLS = 16
 """Voices of an ElevenLabs upstream that have sockets at the same time: its sockets are of one voice."""
 
 
+_Bound: TypeAlias = tuple[str | None, str | None, bool, bool]
+"""Voice, language, normalize and ssml of a socket, where it is bound to them."""
+
+
 class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     """A service that speaks. `sample_rate` is what its audio is asked for at, in Hz; `contexts` is how many a
     socket may carry (the dialect's own limit), `sockets` how many there may be, so that their product is what
@@ -81,21 +85,25 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"Upstream({self.name!r}, {self.dialect!r})"  # the others may be secret
 
-    def target(self, voice: str | None, language: str | None) -> Target:
-        """Where sockets for this voice and language go. Only ElevenLabs' are bound to them."""
+    def target(
+        self, voice: str | None, language: str | None, normalize: bool = True, ssml: bool = False
+    ) -> Target:
+        """Where sockets go that are bound to these, as far as they are: ElevenLabs' to all of them."""
         token = f"pcm_{self.sample_rate}"
         if self.dialect == "kugelaudio":
             url, headers = multi_url(self.url), {"authorization": f"Bearer {self.key}"} if self.key else {}
             dialect: Callable[[], ClientDialect] = partial(
-                KugelAudioClient, model=self.model, output_format=token
+                KugelAudioClient, model=self.model, output_format=token, undecoded=True
             )
         else:
             query = {"output_format": token, "sync_alignment": "true", "inactivity_timeout": "60"}
             query |= {"model_id": self.model} if self.model else {}
             query |= {"language_code": language} if language else {}
+            query |= {} if normalize else {"apply_text_normalization": "off"}
+            query |= {"enable_ssml_parsing": "true"} if ssml else {}
             url = socket_url(self.url, voice or "default", query)
             headers = {"xi-api-key": self.key} if self.key else {}
-            dialect = ElevenLabsClient
+            dialect = partial(ElevenLabsClient, undecoded=True)
         return Target(
             name=self.name,
             connect=connecting(url, headers, self.open_timeout),
@@ -130,7 +138,7 @@ class RemoteEngine:
         return language or "und"
 
     @asynccontextmanager
-    async def start(self, workers: int) -> AsyncIterator[Sequence[Synthesizer]]:
+    async def start(self, workers: int) -> AsyncIterator[Sequence[Relay]]:
         """One synthesizer for each slot of the upstream, whatever `workers` is; a first socket is opened.
 
         Raises:
@@ -138,10 +146,10 @@ class RemoteEngine:
         """
         async with owned_tasks() as tasks:
             pools = Pools(self.upstream, tasks)
-            await pools.get(None, None).warm()
+            await pools.get(Job("")).warm()
             yield [self.slot(pools) for _ in range(self.upstream.slots)]
 
-    def slot(self, pools: Pools) -> Synthesizer:
+    def slot(self, pools: Pools) -> Relay:
         """Something that speaks one segment at a time on the sockets of `pools`."""
         return _Slot(self.upstream, pools)
 
@@ -162,21 +170,24 @@ class RemoteEngine:
 
 
 class Pools:
-    """The pools of one upstream: one for all, or one for each voice or language where sockets are bound to
-    them."""
+    """The pools of one upstream: one for all, or one for each of what its sockets are bound to."""
 
     def __init__(self, upstream: Upstream, tasks: anyio.abc.TaskGroup) -> None:
         self._upstream = upstream
         self._tasks = tasks
-        self._pools: dict[tuple[str | None, str | None], Pool] = {}
+        self._pools: dict[_Bound, Pool] = {}
 
-    def get(self, voice: str | None, language: str | None) -> Pool:
-        voice = voice or self._upstream.voice
-        key = {
-            "elevenlabs": (voice, language),
-            "kugelaudio": (None, language),  # the connection's, and it cannot be taken back
-            "mux": (None, None),
-        }[self._upstream.dialect]
+    def get(self, job: Job) -> Pool:
+        """The sockets for a segment."""
+        voice = job.voice or self._upstream.voice
+        # Without tags it is all one; and what ElevenLabs tells of the times of tags is not documented.
+        ssml = job.ssml and "<" in job.text
+        bound: dict[Dialect, _Bound] = {
+            "elevenlabs": (voice, job.language, job.normalize, False),
+            "kugelaudio": (None, job.language, True, False),  # the connection's, and cannot be taken back
+            "mux": (None, None, job.normalize, ssml),
+        }
+        key = bound[self._upstream.dialect]
         pool = self._pools.pop(key, None)
         if pool is None:
             if len(self._pools) >= POOLS:
@@ -200,12 +211,7 @@ class _Slot:
         self._upstream = upstream
         self._pools = pools
 
-    @asynccontextmanager
-    async def speak(self, job: Job) -> AsyncIterator[AsyncIterator[Chunk]]:
-        async with aclosing(self._speak(job)) as chunks:
-            yield chunks
-
-    async def _speak(self, job: Job) -> AsyncGenerator[Chunk, None]:
+    async def relay(self, job: Job, take: Callable[[Chunk], None]) -> None:
         """Attempt after attempt, until all was said or nothing gets better."""
         upstream = self._upstream
         utterance = Utterance(job.text, upstream.sample_rate, upstream.repair)
@@ -214,9 +220,7 @@ class _Slot:
         while True:
             before = utterance.delivered
             try:
-                async with aclosing(self._attempt(job, utterance)) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
+                await self._attempt(job, utterance, take)
                 if utterance.delivered and utterance.complete:
                     return
                 problem = _INCOMPLETE if utterance.delivered else _SILENT
@@ -245,52 +249,85 @@ class _Slot:
                 await anyio.sleep(max(pause, (problem.retry_after_ms or 0) / 1000))
             utterance.begin()
 
-    async def _attempt(self, job: Job, utterance: Utterance) -> AsyncGenerator[Chunk, None]:
+    async def _attempt(self, job: Job, utterance: Utterance, take: Callable[[Chunk], None]) -> None:
         """Speak the whole segment on one socket, and give on what was not given on before.
 
         Raises:
             MuxError: it broke off.
         """
-        pool = self._pools.get(job.voice, job.language)
+        pool = self._pools.get(job)
         settings = ContextSettings(
             voice=job.voice or self._upstream.voice,
             language=job.language,
             voice_settings=_asked(job.settings),
+            normalize=None if job.normalize else False,
         )
         async with pool.context("mux", settings) as context:
+            hearing = _Hearing(context, utterance, take)
             await context.send(job.text)
             context.flush()
             if self._upstream.dialect != "elevenlabs":
                 context.close()
-            while True:
-                frame = None
-                with anyio.move_on_after(self._patience(context, utterance)) as patience:
-                    frame = await context.inbox.get()
-                if patience.cancelled_caught:
-                    if context.inbox.received_bytes and not context.closing:
-                        context.close()  # its times did not tell that all was said; now it has to say so
-                        continue
-                    pool.retire(context)
-                    raise MuxError(_stalled(self._upstream))
-                if frame is None:
-                    break
-                chunk = utterance.hear(frame.audio, frame.alignment)
-                if chunk is not None:
-                    yield chunk
-                if not context.closing and utterance.said_all:
-                    context.close()
+            if not await hearing.wait_ended(self._upstream.stall_seconds):
+                pool.retire(context)
+                raise MuxError(_stalled(self._upstream))
             ended = context.inbox.ended
             assert ended is not None
             if ended.reason is not Reason.COMPLETED:
                 raise MuxError(ended.problem or _INCOMPLETE)
             if chunk := utterance.finish():
-                yield chunk
+                take(chunk)
 
-    def _patience(self, context: LinkContext, utterance: Utterance) -> float:
-        """Seconds until the next frame has to be there. At ElevenLabs a close races the synthesis and can
-        cost the last words: there a context is closed only when its audio has come."""
-        heard = context.inbox.received_bytes > 0
-        return QUIET if heard and not context.closing else self._upstream.stall_seconds
+
+class _Hearing:
+    """What comes back for one attempt. The socket's reader gives it on; the slot's own task sleeps until the
+    end."""
+
+    def __init__(self, context: LinkContext, utterance: Utterance, take: Callable[[Chunk], None]) -> None:
+        self._context = context
+        self._utterance = utterance
+        self._take = take
+        self._heard_at = anyio.current_time()
+        self._scope = anyio.CancelScope()
+        self._bug: Exception | None = None
+        context.inbox.listen(self._hear)
+
+    async def wait_ended(self, stall_seconds: float) -> bool:
+        """Wait until the context has ended; False if nothing comes any more.
+
+        At ElevenLabs a close races the synthesis and can cost the last words: there a context is closed only
+        when its audio has come, or when nothing has followed it for `QUIET` seconds.
+        """
+        context = self._context
+        with self._scope:
+            while context.inbox.ended is None:
+                quiet = context.inbox.received_bytes > 0 and not context.closing
+                now, deadline = anyio.current_time(), self._heard_at + (QUIET if quiet else stall_seconds)
+                if now >= deadline and quiet:
+                    context.close()  # its times did not tell that all was said; now it has to say so
+                    self._heard_at = now
+                elif now >= deadline:
+                    return False
+                else:
+                    # Frames move the deadline and wake nobody: so look again in time for the nearest.
+                    with anyio.move_on_at(min(deadline, now + QUIET)):
+                        await context.inbox.wait_ended()
+        if self._bug is not None:
+            raise self._bug
+        return True
+
+    def _hear(self, frame: AudioFrame) -> None:
+        self._heard_at = anyio.current_time()
+        try:
+            chunk = self._utterance.hear(frame.audio, frame.alignment)
+            if chunk is not None:
+                self._take(chunk)
+            if not self._context.closing and self._utterance.said_all:
+                self._context.close()
+        except Exception as bug:
+            # It ends this segment, not the socket's reader.
+            self._bug = self._bug or bug
+            self._scope.cancel()
 
 
 def _asked(settings: VoiceSettings) -> dict[str, float | bool] | None:

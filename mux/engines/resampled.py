@@ -43,7 +43,7 @@ class Resampler:
             self._spelled = self._spelled if self._spelled is not None else deque()
             positions = [self._there(base + start) for start in spoken.spelled.starts]
             self._spelled += zip(spoken.spelled.text, positions, strict=True)
-        return self._give(spoken, self._converter.convert(spoken.pcm))
+        return self._give(spoken, self._converter.convert(bytes(spoken.pcm)))
 
     def finish(self) -> Spoken | None:
         """What was held back, once the segment has ended."""

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import anyio
 
-from mux.engines.base import Chunk, Job, Synthesizer
+from mux.engines.base import Chunk, Job, Relay, Speaker
 from mux.engines.shares import Shares
 from mux.errors import MuxError, Problem
 from mux.log import get_logger
@@ -50,6 +50,11 @@ class Ticket:
         self.stopped = False
         self.running = False
 
+    def take(self, chunk: Chunk) -> None:
+        """Deliver a chunk, unless nobody wants it any more."""
+        if not self.stopped:
+            self.deliver(chunk)
+
 
 class Scheduler:
     """Runs one task per synthesizer for as long as `run` does.
@@ -62,7 +67,7 @@ class Scheduler:
 
     def __init__(
         self,
-        synthesizers: Sequence[Synthesizer],
+        synthesizers: Sequence[Speaker],
         longest_wait: float = LONGEST_WAIT,
         weights: Mapping[str, float] | None = None,
         name: str = "this server",
@@ -116,7 +121,7 @@ class Scheduler:
                 tasks.start_soon(self._serve, synthesizer)
             tasks.start_soon(self._expire)
 
-    async def _serve(self, synthesizer: Synthesizer) -> None:
+    async def _serve(self, synthesizer: Speaker) -> None:
         while True:
             while not self._waiting:
                 await self._arrived.wait()
@@ -136,7 +141,7 @@ class Scheduler:
         app = min(first, key=lambda app: (self._shares.clock(app, now), first[app][0]))
         return first[app][1]
 
-    async def _speak(self, synthesizer: Synthesizer, ticket: Ticket) -> None:
+    async def _speak(self, synthesizer: Speaker, ticket: Ticket) -> None:
         self._waiting.remove(ticket)
         ticket.running = True
         began = anyio.current_time()
@@ -144,11 +149,14 @@ class Scheduler:
         problem: Problem | None = None
         try:
             with ticket.scope:
-                async with synthesizer.speak(ticket.job) as chunks:
-                    async for chunk in chunks:
-                        if ticket.stopped:
-                            break
-                        ticket.deliver(chunk)
+                if isinstance(synthesizer, Relay):
+                    await synthesizer.relay(ticket.job, ticket.take)
+                else:
+                    async with synthesizer.speak(ticket.job) as chunks:
+                        async for chunk in chunks:
+                            if ticket.stopped:
+                                break
+                            ticket.deliver(chunk)
         except MuxError as error:
             problem = error.problem
         except Exception:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mux.engines.base import Chunk
 from mux.protocol.messages import Alignment
+from mux.protocol.pcm import Pcm, Piece, cut, joined
 
 __all__ = ["Repair", "Utterance"]
 
@@ -26,7 +27,8 @@ _WORD = re.compile(r"\S+")
 
 
 class Utterance:
-    """The ledger of one segment. All audio is mono s16le at one rate.
+    """The ledger of one segment. All audio is mono s16le at one rate; what needs no trimming is given on as
+    it came.
 
     Call `begin` for each attempt, `hear` for each frame of it, `finish` when the service says that this was
     all.
@@ -36,6 +38,9 @@ class Utterance:
         self.delivered = 0
         """Samples that were given on."""
         self._text = text
+        spoken = [index for index, character in enumerate(text) if character.isalnum()]
+        self._last = spoken[-1] + 1 if spoken else 0
+        """Where the text ends, but for what makes no sound."""
         self._rate = sample_rate
         self._repair = repair
         self._mapped = 0
@@ -46,9 +51,12 @@ class Utterance:
 
     def begin(self) -> None:
         """A new attempt, which speaks the whole text from its beginning."""
-        self._buffer = bytearray()
+        self._pieces: list[Piece] = []
+        """Audio of this attempt that was neither given on nor dropped."""
+        self._bytes = 0
+        """How much that is."""
         self._at = 0
-        """The sample of this attempt at which the buffer begins."""
+        """The sample of this attempt at which it begins."""
         self._follow = _Follower(self._text, self._rate)
         self._starts: deque[tuple[int, int, int]] = deque()
         """(character, its start, its end) that are known and were not given on."""
@@ -71,33 +79,32 @@ class Utterance:
         """The text that is not known to have been spoken; all of it where no times came."""
         return self._text[self._mapped :]
 
-    def hear(self, pcm: bytes, alignment: Alignment | None) -> Chunk | None:
+    def hear(self, pcm: Pcm, alignment: Alignment | None) -> Chunk | None:
         """A frame arrived, with the characters whose times came with it (in ms since the attempt's start).
         Returns what is to be given on."""
-        self._buffer += pcm
+        self._pieces.append(pcm)
+        self._bytes += len(pcm)
         if alignment is not None:
             self._note(self._follow.feed(alignment))
-        return self._give(len(self._buffer) // 2 + self._at)
+        return self._give(self._at + self._bytes // 2)
 
     def finish(self) -> Chunk | None:
         """The service has said that this was all; returns what is left to be given on."""
         if self._cut is None:
             # No times came in this attempt: the clock has to do.
-            self._cut = min(self.delivered, self._at + len(self._buffer) // 2)
-        return self._give(self._at + len(self._buffer) // 2, last=True)
+            self._cut = min(self.delivered, self._at + self._bytes // 2)
+        return self._give(self._at + self._bytes // 2, last=True)
 
     @property
     def complete(self) -> bool:
         """Whether all of the text was spoken, as far as can be known: a service that gave times for some of
         it gives them for all of it."""
-        rest = self._text[max(self._mapped, self._follow.index) :]
-        return self._follow.index == 0 or not any(character.isalnum() for character in rest)
+        return self._follow.index == 0 or max(self._mapped, self._follow.index) >= self._last
 
     @property
     def said_all(self) -> bool:
         """Whether this attempt has given times for all of the text."""
-        rest = self._text[self._follow.index :]
-        return self._follow.index > 0 and not any(character.isalnum() for character in rest)
+        return self._follow.index > 0 and self._follow.index >= self._last
 
     # --- how an attempt goes on ----------------------------------------------------------------------
 
@@ -124,11 +131,12 @@ class Utterance:
     def _give(self, end: int, *, last: bool = False) -> Chunk | None:
         if self._cut is None:
             return None
+        pcm = joined(self._pieces)
         if self._cut > self._at:
             drop = min(self._cut, end) - self._at
-            del self._buffer[: drop * 2]
+            pcm = joined([cut(pcm, drop * 2)[1]])
             self._at += drop
-        pcm = bytes(self._buffer)
+        self._pieces, self._bytes = [], 0
         shift = self.delivered - self._at
         starts: list[int] = []
         until: int | None = None
@@ -139,14 +147,14 @@ class Utterance:
             self._mapped = character + 1
             self._begun = start + shift
             until = min(stop, end) - self._at
-        if not pcm and not starts:
+        size = len(pcm)
+        if not size and not starts:
             return None
-        if pcm and self._fade:
+        if size and self._fade:
             self._fade = False
-            pcm = _faded_in(pcm, round(self._rate * FADE_SECONDS))
-        self._buffer.clear()
+            pcm = _faded_in(bytes(pcm), round(self._rate * FADE_SECONDS))
         self._at = end
-        self.delivered += len(pcm) // 2
+        self.delivered += size // 2
         return Chunk(pcm, tuple(starts), until)
 
 

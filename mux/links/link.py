@@ -224,7 +224,8 @@ class Link:
                     if overflowed is not None:
                         self._cut_off(overflowed)
         except Disconnected as ending:
-            self.end(Problem(code="connection_lost", message=f"The socket has ended: {ending}"))
+            said = f"The socket has ended: {ending}"
+            self.end(Problem(code="connection_lost", message=said, observed=ending.ending.code))
 
     async def write(self) -> None:
         """Send what is queued, one message at a time, until the socket ends."""

@@ -9,6 +9,8 @@ nothing new.
 from __future__ import annotations
 
 import random
+import ssl
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeAlias
@@ -25,12 +27,14 @@ from mux.log import get_logger
 from mux.protocol.voice import ContextSettings
 from mux.tasks import owned_tasks
 
-__all__ = ["Pool", "Target", "connecting", "open_pool"]
+__all__ = ["Connect", "Pool", "Target", "connecting", "open_pool"]
 
 log = get_logger("mux.pool")
 
 PLACE_SECONDS = 10.0
 """How long a context may wait for a slot."""
+BUFFER_BYTES = 16 * 1024 * 1024
+"""What one context may leave unread."""
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 30.0
 """Seconds between attempts to open a socket, doubling from the first to the longest."""
@@ -46,7 +50,9 @@ Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[Transport]]
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """Where a pool's sockets go. `name` is what logs and errors call it; `contexts` is how many a socket may
-    carry, `sockets` how many there may be; `connect` opens one."""
+    carry, `sockets` how many there may be; `connect` opens one. A context waits `place_seconds` for a slot;
+    nobody waits for the next attempt to open a socket after `patience` failures in a row. Without `reopen` a
+    socket that has ended is not replaced."""
 
     name: str
     connect: Connect
@@ -54,11 +60,22 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     contexts: int
     sockets: int
     inactivity_timeout: float = 20.0
+    buffer_bytes: int = BUFFER_BYTES
+    place_seconds: float = PLACE_SECONDS
+    patience: int = PATIENT_FAILURES
+    reopen: bool = True
 
 
-def connecting(url: str, headers: Mapping[str, str] | None = None, open_timeout: float = 10.0) -> Connect:
+def connecting(
+    url: str,
+    headers: Mapping[str, str] | None = None,
+    open_timeout: float = 10.0,
+    ssl_context: ssl.SSLContext | None = None,
+) -> Connect:
     """How to open a WebSocket at `url`, whose query and `headers` may carry keys."""
-    return lambda: open_transport(url, headers=headers or {}, open_timeout=open_timeout)
+    return lambda: open_transport(
+        url, headers=headers or {}, open_timeout=open_timeout, ssl_context=ssl_context
+    )
 
 
 class _Socket:
@@ -88,7 +105,13 @@ class Pool:
         self._failures = 0
         self._trouble: Problem | None = None
         """Why the last attempt to open a socket failed."""
+        self._lost: Problem | None = None
+        """How the last socket ended, if it may not be replaced."""
         self._blocked_until = -float("inf")
+        self._over = False
+        """The sockets are being closed for good."""
+        self._dropped = 0
+        self._warnings: deque[Problem] = deque(maxlen=100)
         self._random = random.Random(seed)
 
     @property
@@ -101,8 +124,26 @@ class Pool:
         """How many slots are taken, closing contexts included."""
         return sum(socket.used for socket in self._sockets)
 
+    @property
+    def links(self) -> list[Link]:
+        """The open sockets, also those that take no further contexts."""
+        return [socket.link for socket in self._sockets if socket.link is not None]
+
+    @property
+    def dropped(self) -> int:
+        """Frames that came for contexts that had ended."""
+        return self._dropped + sum(link.router.dropped for link in self.links)
+
+    @property
+    def warnings(self) -> list[Problem]:
+        """What the service warned of, the last 100 of each socket."""
+        warned = [warning.problem for link in self.links for warning in link.router.warnings]
+        return [*self._warnings, *warned]
+
     @asynccontextmanager
-    async def context(self, name: str, settings: ContextSettings) -> AsyncIterator[LinkContext]:
+    async def context(
+        self, name: str, settings: ContextSettings, *, keepalive: bool = True
+    ) -> AsyncIterator[LinkContext]:
         """A context on the least loaded socket, for the length of the block.
 
         Leaving the block cancels what has not ended: nothing of it is delivered any more, and its slot is
@@ -115,7 +156,7 @@ class Pool:
         link = socket.link
         assert link is not None
         try:
-            context = link.open(name, settings)
+            context = link.open(name, settings, keepalive=keepalive)
         except BaseException:
             self._release(socket)
             raise
@@ -139,27 +180,37 @@ class Pool:
                 log.warning("socket_retired", upstream=self.target.name)
                 self._retire(socket)
 
+    async def finish(self) -> None:
+        """Have every context say what it has, then close the sockets; see `Link.close` for how long it
+        waits. Cancelling leaves them to whoever opened the pool."""
+        self._over = True
+        async with anyio.create_task_group() as tasks:
+            for link in self.links:
+                tasks.start_soon(link.close)
+
     def close(self) -> None:
         """Close every socket as soon as its contexts have ended."""
         for socket in self._sockets:
             self._retire(socket)
 
+    async def first(self) -> None:
+        """Have a socket open. Raises MuxError if that cannot be done."""
+        self._release(await self._place())
+
     async def warm(self) -> None:
         """Have a socket open. Raises MuxError if that cannot be done, and trying again would not help."""
         try:
-            socket = await self._place()
+            await self.first()
         except MuxError as error:
             if not error.retryable:
                 raise
             log.warning("upstream_unreachable", upstream=self.target.name, code=error.code)
-        else:
-            self._release(socket)
 
     # --- slots -------------------------------------------------------------------------------------
 
     async def _place(self) -> _Socket:
         """Take a slot, opening sockets as need be."""
-        deadline = anyio.current_time() + PLACE_SECONDS
+        deadline = anyio.current_time() + self.target.place_seconds
         self._waiting += 1
         try:
             while True:
@@ -181,6 +232,8 @@ class Pool:
         """Open as many sockets as the waiting contexts need."""
         opening = sum(socket.link is None for socket in self._sockets)
         present = sum(not socket.retired.is_set() for socket in self._sockets)
+        if not self.target.reopen:
+            present = max(present, self.opened)
         while opening * self.target.contexts < self._waiting and present < self.target.sockets:
             socket = _Socket()
             self._sockets.append(socket)
@@ -190,19 +243,22 @@ class Pool:
 
     def _refuse_if_hopeless(self) -> None:
         """Nobody waits for a service that has failed again and again, or refuses us."""
+        if self._lost is not None and not any(not socket.retired.is_set() for socket in self._sockets):
+            raise MuxError(self._lost)
         wait = self._blocked_until - anyio.current_time()
         trouble = self._trouble
         if trouble is None or self.connected or wait <= 0:
             return
-        if self._failures >= PATIENT_FAILURES or not trouble.retryable:
+        if self._failures >= self.target.patience or not trouble.retryable:
             raise MuxError(msgspec.structs.replace(trouble, retry_after_ms=round(wait * 1000)))
 
     def _full(self) -> Problem:
         most = self.target.contexts * self.target.sockets
+        waited = f" for {self.target.place_seconds:g} s" if self.target.place_seconds else ""
         return Problem(
             code="busy",
-            message=f"All {most} slots of {self.target.name} were taken for {PLACE_SECONDS:g} s. Try again, "
-            "or allow it more sockets.",
+            message=f"All {most} slots of {self.target.name} were taken{waited}. Try again, or allow it more "
+            "sockets.",
             limit=most,
             observed=self._waiting,
             retry_after_ms=1000,
@@ -234,7 +290,10 @@ class Pool:
             async with (
                 self.target.connect() as transport,
                 open_link(
-                    transport, self.target.dialect(), inactivity_timeout=self.target.inactivity_timeout
+                    transport,
+                    self.target.dialect(),
+                    inactivity_timeout=self.target.inactivity_timeout,
+                    buffer_bytes=self.target.buffer_bytes,
                 ) as link,
             ):
                 socket.link = link
@@ -243,12 +302,16 @@ class Pool:
                 self._wake()
                 await self._keep(socket, link)
                 useless = anyio.current_time() - since < SHORT_LIFE and not link.router.filed
-                if link.problem is not None and useless and not socket.retired.is_set():
+                if link.problem is not None and useless and not socket.retired.is_set() and not self._over:
                     # It takes us in and throws us out: that is a refusal, too.
                     self._failed(link.problem)
         except MuxError as error:
             self._failed(error.problem)
         finally:
+            if socket.link is not None:
+                self._dropped += socket.link.router.dropped
+                self._warnings += [warning.problem for warning in socket.link.router.warnings]
+                self._lost = self._lost if self.target.reopen else socket.link.problem
             socket.retired.set()
             self._sockets.remove(socket)
             self._wake()

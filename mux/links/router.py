@@ -7,6 +7,7 @@ else. Each context buffers to a bound of its own, because one TCP stream cannot 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import anyio
 import msgspec
@@ -27,7 +28,8 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inbox:
-    """What has arrived for one context and was not read yet. One task reads; `limit` is in bytes."""
+    """What has arrived for one context and was not read yet. One task reads, or a function listens; `limit`
+    is in bytes."""
 
     def __init__(self, limit: int) -> None:
         self.ended: Ended | None = None
@@ -35,20 +37,32 @@ class Inbox:
         self._limit = limit
         self._frames: deque[AudioFrame] = deque()
         self._waiting_bytes = 0
+        self._listener: Callable[[AudioFrame], None] | None = None
         self._muted = False
         self._problem: Problem | None = None
         self._changed: anyio.Event | None = None
         """There while somebody waits; it costs as much as filing a frame."""
+        self._over: anyio.Event | None = None
+        """The same for the end alone: whoever waits for that is not woken by every frame."""
 
     def put(self, frame: AudioFrame) -> bool:
         """File a frame; False if the context may not buffer that much more."""
         if self.ended is not None or self._muted:
             return True
-        self._frames.append(frame)
         self.received_bytes += len(frame.audio)
+        if self._listener is not None:
+            self._listener(frame)
+            return True
+        self._frames.append(frame)
         self._waiting_bytes += len(frame.audio)
         self._wake()
         return self._waiting_bytes <= self._limit
+
+    def listen(self, listener: Callable[[AudioFrame], None]) -> None:
+        """Hand frames to `listener` as they come, from before the first one on. The socket's reader calls it,
+        so it may neither block nor raise. No task has to wake for a frame then, which would cost several
+        times as much as the call."""
+        self._listener = listener
 
     def fail(self, problem: Problem) -> None:
         """Remember why the end that is about to come comes."""
@@ -62,6 +76,8 @@ class Inbox:
                 reason = Reason.FAILED
             self.ended = Ended(reason=reason, usage=usage, problem=problem)
             self._wake()
+            if self._over is not None:
+                self._over.set()
 
     def mute(self) -> None:
         """Forget the frames that were not read, and all that still come."""
@@ -81,8 +97,10 @@ class Inbox:
 
     async def wait_ended(self) -> Ended:
         """Wait for the end, whatever still waits to be read."""
-        while self.ended is None:
-            await self._change()
+        if self.ended is None:
+            self._over = self._over or anyio.Event()
+            await self._over.wait()
+        assert self.ended is not None
         return self.ended
 
     async def _change(self) -> None:

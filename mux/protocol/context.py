@@ -27,6 +27,7 @@ from mux.protocol.messages import (
     Usage,
 )
 from mux.protocol.outbox import Outbox, Part, Speech
+from mux.protocol.pcm import joined
 from mux.protocol.queued import End, FlushMark, Segment
 from mux.protocol.segmenter import MAX_SEGMENT, Cut, Segmenter
 from mux.protocol.sentences import SentenceSegmenter
@@ -246,17 +247,11 @@ class Context:
         if segment := self._count(report):
             text = segment.text[segment.mapped - len(report.starts) : segment.mapped]
             ends = segment.mapped == len(segment.text) and not text[-1:].isspace() and not segment.split
-            samples = len(report.pcm) // 2
+            samples, spelled, until = len(report.pcm) // 2, report.spelled, report.until
             self.timeline.add(
-                segment.number,
-                text,
-                report.starts,
-                samples,
-                breaks=ends,
-                spelled=report.spelled,
-                until=report.until,
+                segment.number, text, report.starts, samples, breaks=ends, spelled=spelled, until=until
             )
-            if report.pcm:
+            if samples:
                 self.part.push(Speech(segment.number, report.pcm, report.sample_rate))
 
     def drop_speech(self, now: float, report: Spoken) -> None:
@@ -380,7 +375,7 @@ class Context:
         self._dry_at = max(now, self._dry_at) + samples / rate
         self._touched = now
         self._advance(now)
-        return Audio(self.id, self.serial, segment, bytes(pcm), rate, position, alignment)
+        return Audio(self.id, self.serial, segment, joined([pcm]), rate, position, alignment)
 
     def usage(self) -> Usage:
         """What was used so far. `audio_generated_ms` is the sum of the other two, to the last digit."""

@@ -13,6 +13,7 @@ from typing import TypeAlias
 import msgspec
 
 from mux.errors import Problem
+from mux.protocol.pcm import Pcm
 from mux.protocol.voice import ContextSettings, VoiceSettings
 
 DEFAULT_CONTEXT = "default"
@@ -147,7 +148,7 @@ class Spoken(msgspec.Struct, frozen=True):
 
     serial: int
     segment: int
-    pcm: bytes
+    pcm: Pcm
     sample_rate: int
     starts: tuple[int, ...] = ()
     spelled: SpelledOut | None = None
@@ -234,7 +235,7 @@ class Audio(msgspec.Struct, frozen=True):
     context: str
     serial: int
     segment: int
-    pcm: bytes
+    pcm: Pcm
     sample_rate: int
     position: int
     alignment: Alignment | None

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Generic, NamedTuple, TypeVar
 
+from mux.protocol.pcm import Piece, cut, joined
+
 __all__ = ["Outbox", "Part", "Speech"]
 
 Owner = TypeVar("Owner")
@@ -19,7 +21,7 @@ class Speech(NamedTuple):
     """Speech of one segment that waits: mono s16le."""
 
     segment: int
-    pcm: bytes | memoryview
+    pcm: Piece
     sample_rate: int
 
 
@@ -40,8 +42,9 @@ class Part(Generic[Owner]):
     def push(self, item: object) -> None:
         """Add to the end: speech, or anything that stands for an event."""
         if isinstance(item, Speech):
-            self.waiting_bytes += len(item.pcm)
-            self.waiting_seconds += len(item.pcm) / 2 / item.sample_rate
+            size = len(item.pcm)
+            self.waiting_bytes += size
+            self.waiting_seconds += size / 2 / item.sample_rate
         self._items.append(item)
         self._outbox.queue(self)
 
@@ -63,7 +66,7 @@ class Part(Generic[Owner]):
         assert isinstance(first, Speech)
         segment, rate = first.segment, first.sample_rate
         most = rate * most_ms // 1000 * 2
-        pieces: list[bytes | memoryview] = [first.pcm]
+        pieces = [first.pcm]
         size = len(first.pcm)
         while size < most and self._items:
             item = self._items[0]
@@ -73,14 +76,14 @@ class Part(Generic[Owner]):
             pieces.append(item.pcm)
             size += len(item.pcm)
         if size > most:
-            last = memoryview(pieces.pop())
-            kept = len(last) - (size - most)
-            pieces.append(last[:kept])
-            self._items.appendleft(Speech(segment, last[kept:], rate))
-        pcm = b"".join(pieces)
-        self.waiting_bytes -= len(pcm)
-        self.waiting_seconds -= len(pcm) / 2 / rate
-        return Speech(segment, pcm, rate)
+            last = pieces.pop()
+            kept, rest = cut(last, len(last) - (size - most))
+            pieces.append(kept)
+            self._items.appendleft(Speech(segment, rest, rate))
+            size = most
+        self.waiting_bytes -= size
+        self.waiting_seconds -= size / 2 / rate
+        return Speech(segment, joined(pieces), rate)
 
     def release(self) -> None:
         """The earlier context of the same id has ended: this one may go out now."""

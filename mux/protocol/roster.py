@@ -29,6 +29,11 @@ class Roster:
         """All that live under an id."""
         return [context for context in self.live.values() if context.id == id]
 
+    def resting(self) -> list[Context]:
+        """All, if they are open and none has anything left to say; otherwise none."""
+        live = self.all()
+        return live if all(context.state is State.OPEN and context.at_rest for context in live) else []
+
     def latest(self, id: str) -> Context | None:
         return self._latest.get(id)
 

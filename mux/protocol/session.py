@@ -17,6 +17,7 @@ from mux.protocol.context import Context
 from mux.protocol.limits import Limits
 from mux.protocol.messages import (
     DEFAULT_CONTEXT,
+    Audio,
     Close,
     CloseSocket,
     Command,
@@ -81,6 +82,7 @@ class Session:
         self.closed = False
         """`SessionClosed` was pulled."""
         self._heard = math.inf
+        self._deadline: float | None = None  # None: to be found again, for it may have changed
         self._settings = self._clamped(settings)
 
     # --- the four ways in --------------------------------------------------------------------------
@@ -90,6 +92,7 @@ class Session:
         if self.closed:
             return
         self._heard = now
+        self._deadline = None
         match command:
             case Text():
                 self._text(command, now)
@@ -125,6 +128,7 @@ class Session:
             if context.part.waiting_bytes > self.limits.audio_bytes:
                 self._fail(context, problems.too_much_audio(self.limits), now)
             return
+        self._deadline = None
         if report.problem is None and context.spoke_nothing(report.segment):
             report = SegmentEnded(report.serial, report.segment, problems.EMPTY)
         if report.problem is not None and context.state in (State.OPEN, State.DRAINING):
@@ -133,6 +137,7 @@ class Session:
 
     def tick(self, now: float) -> None:
         """Do what is due: end idle contexts, stop waiting for engines that were told to stop."""
+        self._deadline = None
         if self._idle_deadline() <= now:
             self.fail(problems.idle(self._settings.inactivity_timeout), now)
         for context in self._roster.all():
@@ -159,11 +164,14 @@ class Session:
         if self._notices:
             return self._notices.popleft()
         if self._end is not None and self.limits.restart_at_rest and not self._outbox:
-            self._end_resting(now)
+            for context in self._roster.resting():
+                context.handle(Input.CANCEL, now, Reason.SOCKET_CLOSED)
         part = self._outbox.next()
         if part is not None:
             context = part.owner
             event = context.pull(now)
+            if not (isinstance(event, Audio) and context.busy):  # who stays busy keeps its deadline
+                self._deadline = None
             if isinstance(event, ContextClosed):
                 self._roster.remove(context)
             else:
@@ -183,7 +191,10 @@ class Session:
 
     def next_deadline(self) -> float:
         """When `tick` must be called next; infinity for never."""
-        return min([c.deadline for c in self._roster.live.values()], default=self._idle_deadline())
+        if self._deadline is None:
+            deadlines = [context.deadline for context in self._roster.live.values()]
+            self._deadline = min(deadlines, default=self._idle_deadline())
+        return self._deadline
 
     def due(self, serial: int) -> float:
         """When this context's listener runs out of audio: the engine side serves the earliest first."""
@@ -208,6 +219,7 @@ class Session:
 
     def wind_down(self, problem: Problem, end: SessionClosed) -> None:
         """From now on refuse new contexts with `problem`, and after the last one close with `end`."""
+        self._deadline = None
         self._refusal = self._refusal or problem
         self._end = self._end or end
 
@@ -219,6 +231,7 @@ class Session:
 
     def fail(self, problem: Problem, now: float) -> None:
         """End every context at once with `problem`, then close the socket with it."""
+        self._deadline = None
         self._refusal = problem
         self._end = SessionClosed(problem.row.close, close_reason(problem.message), problem)
         for context in self._roster.all():
@@ -229,6 +242,7 @@ class Session:
 
     def disconnect(self, now: float) -> None:
         """The client is gone: end every context at once. Pull the events all the same, to settle usage."""
+        self._deadline = None
         self._notices.clear()
         self._refusal = problems.CLOSING
         for context in self._roster.all():
@@ -373,16 +387,10 @@ class Session:
         if problem.code in self.limits.fatal:
             self.fail(problem, now)
             return
+        self._deadline = None
         self._roster.bury(context)
         context.problem = problem
         context.handle(Input.FAIL, now, Reason.FAILED)
-
-    def _end_resting(self, now: float) -> None:
-        """The socket is to be closed, and nobody has anything left to say: end those who are open all the
-        same."""
-        if all(context.state is State.OPEN and context.at_rest for context in self._roster.live.values()):
-            for context in self._roster.live.values():
-                context.handle(Input.CANCEL, now, Reason.SOCKET_CLOSED)
 
     def _idle_deadline(self) -> float:
         """When a socket without contexts has been silent for too long, where that ends it."""

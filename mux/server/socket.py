@@ -66,7 +66,11 @@ class ServerSocket:
         self._on_closed = on_closed
         self._app = app
         self._speaking: dict[tuple[int, int], Speaking] = {}
-        self._to_send = anyio.Event()
+        self._to_send: anyio.Event | None = None
+        """There while the writer has nothing to send."""
+        self._sending_since = math.inf
+        """When the frame that is being sent was begun."""
+        self._writing = anyio.CancelScope()
         self._sent: anyio.Event | None = None
         """There while reading pauses, until something was sent."""
         self._rearm = anyio.Event()
@@ -85,7 +89,11 @@ class ServerSocket:
                 if self._authentication_seconds is not None:
                     tasks.start_soon(self._await_key, self._authentication_seconds)
                 tasks.start_soon(self._read)
-                await self._write()
+                tasks.start_soon(self._watch)
+                with self._writing:
+                    await self._write()
+                if self._writing.cancelled_caught:
+                    await self._cut_off()
                 tasks.cancel_scope.cancel()
         finally:
             self._hang_up()
@@ -176,7 +184,9 @@ class ServerSocket:
     def _pump(self) -> None:
         """Act on what an input changed."""
         self._act()
-        self._to_send.set()
+        if self._to_send is not None:
+            self._to_send.set()
+            self._to_send = None
 
     def _act(self) -> None:
         """Give the engine side its work, and wake the clock if something is due earlier than it thinks."""
@@ -205,22 +215,30 @@ class ServerSocket:
     # --- writing -------------------------------------------------------------------------------------
 
     async def _write(self) -> None:
+        """Send what there is, until the socket's end."""
+        now = anyio.current_time()
         while True:
-            event = self.session.next_event(anyio.current_time())
+            event = self.session.next_event(now)
             if event is None:
                 if not self._connected:
                     return
                 self._to_send = anyio.Event()
                 await self._to_send.wait()
+                now = anyio.current_time()
                 continue
             self._act()
             event = self._sounding.settle(event)
             self._settle(event)
             if not self._connected:
                 continue
-            for frame in self._sounding.frames(event):
-                if not await self._send(frame):
-                    break
+            try:
+                for frame in self._sounding.frames(event):
+                    self._sending_since = now
+                    await self._transport.send(frame)
+                    now = anyio.current_time()
+            except Disconnected:
+                self._hang_up()
+            self._sending_since = math.inf
             if self._sent is not None:
                 self._sent.set()
             if isinstance(event, SessionClosed):
@@ -229,21 +247,23 @@ class ServerSocket:
                     await self._transport.aclose(event.code, event.reason)
                 return
 
-    async def _send(self, frame: str | bytes) -> bool:
-        """Send one frame under a deadline; False if the client is gone or does not read."""
-        with anyio.move_on_after(SEND_SECONDS) as deadline:
-            try:
-                await self._transport.send(frame)
-                return True
-            except Disconnected:
-                pass
+    async def _watch(self) -> None:
+        """Stop the writer when a frame takes too long. It looks when one might: a deadline for every frame
+        would cost as much as encoding it."""
+        while True:
+            now = anyio.current_time()
+            if now >= self._sending_since + SEND_SECONDS:
+                self._writing.cancel()
+                return
+            await anyio.sleep_until(min(now, self._sending_since) + SEND_SECONDS)
+
+    async def _cut_off(self) -> None:
+        """End the socket of a client that does not read."""
         self._hang_up()
-        if deadline.cancelled_caught:
-            log.warning("slow_consumer", session=self.session.id, seconds=SEND_SECONDS)
-            # No error frame can follow half a frame; perhaps the close code gets through.
-            with anyio.move_on_after(CUT_OFF_SECONDS):
-                await self._transport.aclose(1013, f"slow_consumer: nothing was read for {SEND_SECONDS:g} s")
-        return False
+        log.warning("slow_consumer", session=self.session.id, seconds=SEND_SECONDS)
+        # No error frame can follow half a frame; perhaps the close code gets through.
+        with anyio.move_on_after(CUT_OFF_SECONDS):
+            await self._transport.aclose(1013, f"slow_consumer: nothing was read for {SEND_SECONDS:g} s")
 
     def _settle(self, event: Event) -> None:
         """Account for an end; a socket that carries a single context ends with it."""

@@ -18,6 +18,7 @@ from mux.protocol.messages import (
     FlushDone,
     SegmentDone,
 )
+from mux.protocol.pcm import Pcm
 
 __all__ = ["Sounding"]
 
@@ -76,7 +77,8 @@ class Sounding:
         if event.alignment is not None:
             voice.slices.append(event.alignment)
         voice.segment = event.segment
-        payload = voice.converter.convert(event.pcm)
+        converter = voice.converter
+        payload = event.pcm if converter.idle else converter.convert(bytes(event.pcm))
         return self._dialect.audio(voice.sound(payload)) if payload else ()
 
     def _rest(self, serial: int) -> Sequence[str | bytes]:
@@ -99,7 +101,7 @@ class _Voice:
         self._context = opened.context
         self._serial = opened.serial
 
-    def sound(self, payload: bytes) -> Sound:
+    def sound(self, payload: Pcm) -> Sound:
         slices, self.slices = self.slices, []
         target = self.target
         return Sound(

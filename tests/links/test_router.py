@@ -186,3 +186,20 @@ async def test_a_cancelled_reader_loses_nothing() -> None:
                 scope.cancel()
         routes.route(AudioFrame("a", bytes([number])))
         assert await waiting(a) == bytes([number])
+
+
+async def test_a_listener_gets_frames_as_they_come_and_none_after_the_end() -> None:
+    made, (inbox, other) = router("a", "b", limit=3)
+    heard: list[bytes] = []
+    inbox.listen(lambda frame: heard.append(bytes(frame.audio)))
+    for audio in (b"one", b"two"):
+        assert made.route(AudioFrame("a", audio)) is None, "nothing waits, so nothing overflows"
+    assert heard == [b"one", b"two"]
+    assert inbox.received_bytes == 6
+    inbox.mute()
+    made.route(AudioFrame("a", b"late"))
+    made.route(ContextClosed("a", 0, Reason.COMPLETED, USAGE))
+    made.route(AudioFrame("a", b"too late"))
+    assert heard == [b"one", b"two"]
+    assert (await inbox.wait_ended()).reason is Reason.COMPLETED
+    assert other.received_bytes == 0

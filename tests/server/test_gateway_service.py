@@ -28,10 +28,10 @@ TEXT = "Hello there, all of you. "
 UPSTREAM = Settings(engine="tone", api_keys=("upstream-secret",))
 
 
-async def spoken(transport: Transport, key: str = "any") -> tuple[bytes, str, str | None]:
-    """Say TEXT in anna's voice; the audio, its characters, and what the error said."""
+async def spoken(transport: Transport, key: str = "any", said: str = TEXT) -> tuple[bytes, str, str | None]:
+    """Say something in anna's voice; the audio, its characters, and what the error said."""
     await transport.send(json.dumps({"text": " ", "context_id": "a", "xi_api_key": key}))
-    await transport.send(json.dumps({"text": TEXT, "context_id": "a", "flush": True}))
+    await transport.send(json.dumps({"text": said, "context_id": "a", "flush": True}))
     await transport.send(json.dumps({"context_id": "a", "close_context": True}))
     audio, text, error = b"", "", None
     with anyio.fail_after(60):
@@ -61,6 +61,31 @@ async def test_another_service_speaks(kind: str) -> None:
     assert error is None
     assert len(audio) == len(TEXT) * 0.05 * 24000 * 2
     assert text == TEXT
+
+
+@pytest.mark.parametrize(
+    ("kind", "query", "text"),
+    [
+        ("mux", {"apply_text_normalization": "off"}, "It costs $5. "),
+        ("elevenlabs", {"apply_text_normalization": "off"}, "It costs $5. "),
+        ("kugelaudio", {"apply_text_normalization": "off"}, "It costs $5. "),
+        ("mux", {"enable_ssml_parsing": "true"}, 'One. <break time="300ms"/> Two. '),
+    ],
+)
+async def test_another_service_reads_as_its_client_asks(kind: str, query: dict[str, str], text: str) -> None:
+    async with (
+        start_service(ToneEngine(), UPSTREAM) as upstream,
+        running(create_app(upstream)) as port,
+    ):
+        flags = {"engine": kind, "upstream_url": f"ws://127.0.0.1:{port}", "upstream_key": "upstream-secret"}
+        settings = load_settings(flags, {})
+        async with memory_server(make_gateway(settings), settings) as server, memory_server() as local:
+            asked = await spoken(server.open(voice="7", language_code="en", **query), said=text)
+            unasked = await spoken(server.open(voice="7", language_code="en"), said=text)
+            for found, wanted in ((asked, query), (unasked, {})):
+                expected = await spoken(local.open(voice="7", language_code="en", **wanted), said=text)
+                assert (len(found[0]), *found[1:]) == (len(expected[0]), *expected[1:])
+    assert len(asked[0]) != len(unasked[0])
 
 
 async def test_a_wrong_key_stops_the_start_and_is_not_told() -> None:

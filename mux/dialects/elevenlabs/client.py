@@ -25,6 +25,7 @@ from mux.protocol.messages import (
     Usage,
     Warning,
 )
+from mux.protocol.pcm import Encoded, decoded
 from mux.protocol.voice import ContextSettings
 
 __all__ = ["ElevenLabsClient"]
@@ -33,7 +34,7 @@ __all__ = ["ElevenLabsClient"]
 class _Frame(msgspec.Struct, kw_only=True):
     """Whatever a server of this wire may send, in one flat object."""
 
-    audio: bytes | None = None
+    audio: msgspec.Raw = msgspec.Raw()
     isFinal: bool | None = None
     alignment: WireAlignment | None = None
     contextId: str | None = None
@@ -53,7 +54,14 @@ _SPELLED = {row.elevenlabs: code for code, row in reversed(ERRORS.items())}
 
 class ElevenLabsClient:
     """`multi-stream-input` of one socket, opened with `sync_alignment=true` as `query` says, so that times
-    count from the context's start."""
+    count from the context's start.
+
+    Args:
+        undecoded: leave audio in base64 (`Encoded`), for those who pass it on.
+    """
+
+    def __init__(self, *, undecoded: bool = False) -> None:
+        self._read = Encoded.read if undecoded else decoded
 
     def encode(self, command: Command) -> str:
         return _encode(self._message(command)).decode()
@@ -94,9 +102,9 @@ class ElevenLabsClient:
             received.append(ContextError(context, problem) if id else SocketError(problem))
         if frame.warning is not None:
             received.append(Warning(_from_facts(frame.warning, "setting_ignored", ""), id))
-        if frame.audio:
+        if audio := self._read(frame.audio):
             alignment = _alignment(frame.alignment) if frame.alignment else None
-            received.append(AudioFrame(context, frame.audio, alignment))
+            received.append(AudioFrame(context, audio, alignment))
         if frame.isFinal:
             received.append(_closed(context, frame.mux))
         return received
@@ -116,7 +124,7 @@ def _alignment(wire: WireAlignment) -> Alignment | None:
     if not len(wire.chars) == len(wire.charStartTimesMs) == len(wire.charDurationsMs):
         return None
     starts = tuple(wire.charStartTimesMs)
-    ends = tuple(s + d for s, d in zip(starts, wire.charDurationsMs, strict=True))
+    ends = tuple([s + d for s, d in zip(starts, wire.charDurationsMs, strict=True)])
     return Alignment("".join(wire.chars), starts, ends, origin=0)
 
 

@@ -30,6 +30,7 @@ from mux.protocol.messages import (
     Text,
     Warning,
 )
+from mux.protocol.pcm import json_value
 from mux.protocol.voice import ContextSettings, voice_settings
 
 __all__ = ["DIALOGUE_SCHEDULE", "ElevenLabsDialogue"]
@@ -68,7 +69,7 @@ class _Alignment(msgspec.Struct, frozen=True):
 
 
 class _Frame(msgspec.Struct, kw_only=True, omit_defaults=True):
-    audio: bytes | None = None
+    audio: bytes | msgspec.Raw | None = None
     alignment: _Alignment | None = None
     normalized_alignment: _Alignment | None = None
     is_final_audio_for_turn: bool | None = None
@@ -158,7 +159,7 @@ class ElevenLabsDialogue:
         spelled = aligned([piece.spelled or piece for piece in sound.slices], absolute=False)
         frame = self._frame(
             sound.context,
-            audio=sound.payload,
+            audio=json_value(sound.payload),
             alignment=_Alignment(*plain) if plain else None,
             normalized_alignment=_Alignment(*spelled) if spelled else None,
         )

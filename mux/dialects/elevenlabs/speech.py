@@ -116,11 +116,12 @@ class SpeechAnswer:
         return [Open(ONLY, own), Text(ONLY, request.text), Flush(ONLY), Close(ONLY)]
 
     def audio(self, sound: Sound) -> list[str | bytes]:
+        payload = bytes(sound.payload)
         if self._whole:
-            self._audio += sound.payload
+            self._audio += payload
             self._slices.extend(sound.slices)
             return []
-        return [self._line(sound.payload, sound.slices) if self._timed else sound.payload]
+        return [self._line(payload, sound.slices) if self._timed else payload]
 
     def event(self, event: Event) -> list[str | bytes]:
         if isinstance(event, (ContextClosed, SessionClosed)):

@@ -59,7 +59,7 @@ class ServerFrame(msgspec.Struct, kw_only=True):
     """Audio, or (with `isFinal`) a context's last frame. Encoded with its nulls, as the vendor does; decoded
     from anything that has some of the fields."""
 
-    audio: bytes | None = None
+    audio: bytes | msgspec.Raw | None = None
     isFinal: bool | None = None
     normalizedAlignment: msgspec.Raw | None = None
     alignment: msgspec.Raw | None = None

@@ -18,6 +18,7 @@ from mux.dialects.elevenlabs.wire import (
 from mux.errors import Problem
 from mux.protocol.limits import Limits
 from mux.protocol.messages import Alignment, ContextClosed, Event, SessionClosed, Warning
+from mux.protocol.pcm import json_value
 
 __all__ = ["Writing", "aligned", "facts_of", "hello_frame"]
 
@@ -53,7 +54,7 @@ class Writing:
             self._alignment([piece.spelled or piece for piece in slices]) if _differs(slices) else alignment
         )
         frame = ServerFrame(
-            audio=sound.payload,
+            audio=json_value(sound.payload),
             normalizedAlignment=spelled,
             alignment=alignment,
             contextId=self.name(sound.context),

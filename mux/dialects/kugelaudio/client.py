@@ -12,7 +12,7 @@ from mux.dialects.kugelaudio.heard import (
     closed,
     decode_frame,
     problem_of,
-    samples_of,
+    sample_bytes,
     warning_of,
 )
 from mux.dialects.kugelaudio.reading import FORMATS, NOTHING
@@ -34,6 +34,7 @@ from mux.protocol.messages import (
     Text,
     Warning,
 )
+from mux.protocol.pcm import Encoded, Pcm, cut, decoded, joined
 from mux.protocol.voice import ContextSettings, inherit
 
 __all__ = ["KugelAudioClient"]
@@ -56,6 +57,7 @@ class KugelAudioClient:
         output_format: the format of all audio of the socket, one of this wire's tokens.
         word_timestamps: ask for the times of words, and turn them into alignments.
         settings: what holds for contexts that say nothing else.
+        undecoded: leave audio in base64 (`Encoded`), for those who pass it on.
 
     Raises:
         MuxError: `output_format` is none of this wire (`unsupported_format`).
@@ -68,6 +70,7 @@ class KugelAudioClient:
         output_format: str = "pcm_24000",
         word_timestamps: bool = True,
         settings: ContextSettings = NOTHING,
+        undecoded: bool = False,
     ) -> None:
         if output_format not in FORMATS:
             raise MuxError.of(
@@ -79,6 +82,7 @@ class KugelAudioClient:
         """What the server calls this socket; mux tells it with the first context, the vendor does not."""
         self._sample_rate = FORMATS[output_format]
         self._timed = word_timestamps
+        self._read = Encoded.read if undecoded else decoded
         self._asking = Asking(output_format, word_timestamps, inherit(ContextSettings(model=model), settings))
         self._contexts: dict[str, _Context] = {}
 
@@ -123,12 +127,13 @@ class KugelAudioClient:
 
     def _received(self, frame: HeardFrame) -> list[Received]:
         self.session_id = frame.session_id or self.session_id
+        audio = self._read(frame.audio)
         if frame.context_id is None:
-            return _of_the_socket(frame)
+            return _of_the_socket(frame, audio)
         context = self._contexts.get(frame.context_id)
         if context is None:  # it has ended; whoever routes this counts what came too late
-            return [AudioFrame(frame.context_id, frame.audio)] if frame.audio else []
-        received: list[Received] = [*context.hear(frame)]
+            return [AudioFrame(frame.context_id, audio)] if audio else []
+        received: list[Received] = [*context.hear(frame, audio)]
         if frame.final:
             received.append(Flushed(context.id))
         problem = problem_of(frame) if frame.error is not None else None
@@ -176,39 +181,35 @@ class _Context:
         """Why it ends, if the server ends it without saying why."""
         self._sample_rate = sample_rate
         self._characters = Characters() if timed else None
-        self._held: bytes | None = None
+        self._held: Pcm | None = None
 
-    def hear(self, frame: HeardFrame) -> list[AudioFrame]:
-        """The audio that this frame brings or lets go."""
+    def hear(self, frame: HeardFrame, audio: Pcm | None) -> list[AudioFrame]:
+        """The audio that this frame brings (`audio`) or lets go."""
         self.created = self.created or bool(frame.context_created)
         characters = self._characters
         if characters is None:
-            return [AudioFrame(self.id, frame.audio)] if frame.audio else []
+            return [AudioFrame(self.id, audio)] if audio else []
         if frame.generation_started:
             characters.begin(frame.chunk_id, frame.text or "")
-        if frame.audio:
-            characters.audio(frame.chunk_id, samples_of(frame), frame.sr or self._sample_rate)
+        if audio:
+            samples, rate = len(audio) // sample_bytes(frame), frame.sr or self._sample_rate
+            characters.audio(frame.chunk_id, samples, rate)
         if frame.word_timestamps:
             characters.words(frame.chunk_id, frame.word_timestamps)
-            if self._held is not None and not frame.audio:
+            if self._held is not None and not audio:
                 return []  # more of them may come
         if frame.chunk_complete:
             characters.complete(frame.chunk_id)
-        self._held = (self._held or b"") + frame.audio if frame.audio else self._held
-        if not (frame.audio and characters.expecting):
+        if audio:
+            self._held = audio if self._held is None else joined([self._held, audio])
+        if not (audio and self._held and characters.expecting):
             return self._release()
-        tail = self._tail(frame)
-        held = self._held or b""
-        self._held = held[: len(held) - tail]
+        tail = min(len(audio), round(rate * HELD_SECONDS) * sample_bytes(frame))
+        ready, waiting = cut(self._held, len(self._held) - tail)
+        self._held = joined([ready])
         released = self._release() if self._held else []
-        self._held = held[len(held) - tail :]
+        self._held = joined([waiting])
         return released
-
-    def _tail(self, frame: HeardFrame) -> int:
-        """The bytes at the end of a frame's audio that wait."""
-        size = len(frame.audio or b"")
-        rate = frame.sr or self._sample_rate
-        return min(size, round(rate * HELD_SECONDS) * (size // max(1, samples_of(frame))))
 
     def finish(self) -> list[AudioFrame]:
         """Nothing more comes: what is held back, with the last characters."""
@@ -224,9 +225,9 @@ class _Context:
         return [AudioFrame(self.id, held or b"", alignment)]
 
 
-def _of_the_socket(frame: HeardFrame) -> list[Received]:
+def _of_the_socket(frame: HeardFrame, audio: Pcm | None) -> list[Received]:
     if frame.error is not None:
         return [SocketError(problem_of(frame))]
     if frame.warning is not None:
         return [Warning(warning_of(frame))]
-    return [AudioFrame(DEFAULT_CONTEXT, frame.audio)] if frame.audio else []
+    return [AudioFrame(DEFAULT_CONTEXT, audio)] if audio else []

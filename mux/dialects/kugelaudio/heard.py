@@ -12,7 +12,7 @@ from mux.dialects.kugelaudio.wire import Extras
 from mux.errors import ERRORS, Problem
 from mux.protocol.messages import ContextClosed, Reason, Usage
 
-__all__ = ["HeardFrame", "closed", "decode_frame", "problem_of", "samples_of", "warning_of"]
+__all__ = ["HeardFrame", "closed", "decode_frame", "problem_of", "sample_bytes", "warning_of"]
 
 _CODES = {
     "VALIDATION_ERROR": "invalid_message",
@@ -49,7 +49,7 @@ class HeardFrame(msgspec.Struct, kw_only=True):
     context_created: bool | None = None
     generation_started: bool | None = None
     text: str | None = None
-    audio: bytes | None = None
+    audio: msgspec.Raw = msgspec.Raw()
     enc: str | None = None
     sr: int | None = None
     word_timestamps: list[TimedWord] | None = None
@@ -77,9 +77,9 @@ _decode_problem = msgspec.json.Decoder(Problem).decode
 _decode_used = msgspec.json.Decoder(_Used).decode
 
 
-def samples_of(frame: HeardFrame) -> int:
-    """How many samples of audio it brings."""
-    return len(frame.audio or b"") // _SAMPLE_BYTES.get(frame.enc or "", 2)
+def sample_bytes(frame: HeardFrame) -> int:
+    """The size of a sample of its audio."""
+    return _SAMPLE_BYTES.get(frame.enc or "", 2)
 
 
 def closed(context: str, frame: HeardFrame, reason: Reason) -> ContextClosed:

@@ -84,7 +84,7 @@ class KugelAudioSpeech:
         return [Open(ONLY), Text(ONLY, self._text), Close(ONLY)]
 
     def audio(self, sound: Sound) -> list[bytes]:
-        return [sound.payload] if sound.payload else []
+        return [bytes(sound.payload)] if sound.payload else []
 
     def event(self, event: Event) -> list[bytes]:
         if isinstance(event, (ContextClosed, SessionClosed)):

@@ -85,7 +85,7 @@ class Frame(msgspec.Struct, omit_defaults=True, kw_only=True):
     context_created: bool | None = None
     generation_started: bool | None = None
     text: str | None = None
-    audio: bytes | None = None
+    audio: bytes | msgspec.Raw | None = None
     enc: str | None = None
     idx: int | None = None
     sr: int | None = None

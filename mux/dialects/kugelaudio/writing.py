@@ -31,6 +31,7 @@ from mux.protocol.messages import (
     Usage,
     Warning,
 )
+from mux.protocol.pcm import json_value
 from mux.protocol.voice import ContextSettings
 from mux.usage import Price
 
@@ -170,7 +171,7 @@ class Writing:
         frames = []
         if sound.payload:
             frame = Frame(
-                audio=sound.payload,
+                audio=json_value(sound.payload),
                 enc=ENCODINGS[sound.encoding],
                 idx=track.frames,
                 sr=sound.sample_rate,
