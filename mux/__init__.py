@@ -8,7 +8,19 @@
 ...             play(chunk.audio)
 """
 
-from mux.client import Chunk, Context, Session, connect
+from mux.client import (
+    Callbacks,
+    Chunk,
+    ClosedEarly,
+    Context,
+    ContextEnd,
+    OverLimit,
+    Refused,
+    Session,
+    SpeechError,
+    TimedOut,
+    connect,
+)
 from mux.errors import MuxError, Problem
 from mux.links.router import Ended
 from mux.protocol.messages import Alignment, Reason, Usage
@@ -16,13 +28,20 @@ from mux.protocol.voice import VoiceSettings
 
 __all__ = [
     "Alignment",
+    "Callbacks",
     "Chunk",
+    "ClosedEarly",
     "Context",
+    "ContextEnd",
     "Ended",
     "MuxError",
+    "OverLimit",
     "Problem",
     "Reason",
+    "Refused",
     "Session",
+    "SpeechError",
+    "TimedOut",
     "Usage",
     "VoiceSettings",
     "connect",

@@ -8,18 +8,24 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
+from urllib.parse import urlencode
 
 import anyio
 import anyio.abc
 
 from mux.audio.formats import parse_format
-from mux.client.session import BUFFER_BYTES, Session, session_over
+from mux.client import Callbacks, Session
+from mux.client.connect import open_session
 from mux.config import Settings
 from mux.dialects.base import ServerDialect
 from mux.dialects.elevenlabs import ElevenLabsServer, parse_parameters
 from mux.engines.base import Engine
 from mux.engines.tone import ToneEngine
+from mux.links.endpoint import Endpoint
 from mux.links.memory import MemoryTransport, memory_pair
+from mux.links.pool import BUFFER_BYTES
+from mux.links.transport import Transport
+from mux.protocol.voice import ContextSettings
 from mux.server.kugelaudio.sockets import ENDPOINTS, serve_kugelaudio
 from mux.server.service import Service, new_session_id, start_service
 from mux.server.sockets import stream_dialect
@@ -33,6 +39,8 @@ class MemoryServer:
 
     def __init__(self, service: Service, tasks: anyio.abc.TaskGroup) -> None:
         self.service = service
+        self.transports: list[MemoryTransport] = []
+        """Of the sockets that `connect` opened."""
         self._tasks = tasks
 
     def open(
@@ -69,16 +77,52 @@ class MemoryServer:
         return client
 
     @asynccontextmanager
-    async def connect(self, *, buffer_bytes: int = BUFFER_BYTES, **query: str) -> AsyncIterator[Session]:
-        """Open a client session; see `mux.connect`."""
-        timeout = float(query.get("inactivity_timeout", 20.0))
-        transport = self.open(**{"sync_alignment": "true", **query})
-        try:
-            async with session_over(transport, timeout, buffer_bytes) as session:
-                yield session
-        finally:
-            with anyio.CancelScope(shield=True):
-                await transport.aclose()
+    async def connect(
+        self,
+        *,
+        dialect: Literal["mux", "kugelaudio"] = "mux",
+        reconnect: bool = False,
+        sockets: int = 1,
+        contexts_per_socket: int | None = None,
+        slot_timeout: float = 5.0,
+        buffer_bytes: int = BUFFER_BYTES,
+        callbacks: Callbacks | None = None,
+        output_format: str = "pcm_24000",
+        settings: ContextSettings | None = None,
+        **query: str,
+    ) -> AsyncIterator[Session]:
+        """Open a client session; see `mux.connect`. `query` are further parameters of a mux's URL. The
+        transports of its sockets are in `transports`, the newest last."""
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[Transport]:
+            if dialect == "kugelaudio":
+                transport = self.open_kugelaudio()
+            else:
+                transport = self.open(output_format=output_format, **{"sync_alignment": "true", **query})
+            self.transports.append(transport)
+            try:
+                yield transport
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await transport.aclose()
+
+        endpoint = Endpoint(
+            name="memory",
+            dialect=dialect,
+            url="ws://memory?" + urlencode(query),
+            output_format=output_format,
+            settings=settings or ContextSettings(),
+            contexts=contexts_per_socket,
+            sockets=sockets,
+            buffer_bytes=buffer_bytes,
+            place_seconds=slot_timeout,
+            patience=3 if reconnect else 1,
+            reopen=reconnect,
+            opener=opened,
+        )
+        async with open_session(endpoint, callbacks) as session:
+            yield session
 
 
 @asynccontextmanager

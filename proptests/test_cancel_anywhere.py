@@ -15,7 +15,8 @@ import trio
 import trio.testing
 
 from mux.audio.formats import parse_format
-from mux.client.session import Context, session_over
+from mux.client import Context
+from mux.client.connect import session_over
 from mux.config import Settings
 from mux.dialects.elevenlabs import ElevenLabsServer, parse_parameters
 from mux.engines.base import Chunk, Job, Synthesizer
@@ -24,6 +25,7 @@ from mux.errors import MuxError
 from mux.links.memory import MemoryTransport, memory_pair
 from mux.links.transport import Disconnected
 from mux.protocol.messages import Reason
+from mux.protocol.voice import ContextSettings
 from mux.server.service import Service
 from mux.testing import MemoryServer, memory_server
 
@@ -87,7 +89,10 @@ Side = Callable[[MemoryServer, CancelAfter, list[Context]], Awaitable[None]]
 
 async def converse(transport: MemoryTransport, contexts: list[Context]) -> None:
     """Two contexts at once, one of them cancelled in mid-speech, then another one, and a proper end."""
-    async with session_over(transport, inactivity_timeout=1.0) as session, trio.open_nursery() as nursery:
+    async with (
+        session_over(transport, settings=ContextSettings(inactivity_timeout=1.0)) as session,
+        trio.open_nursery() as nursery,
+    ):
 
         async def listen() -> None:
             async with session.context("long", voice="bob") as context:

@@ -26,7 +26,8 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mux.client.session import Context, Session, session_over
+from mux.client import Context, Session
+from mux.client.connect import session_over
 from mux.config import Settings
 from mux.engines.base import Chunk, Job, Synthesizer
 from mux.engines.tone import ToneEngine
@@ -35,6 +36,7 @@ from mux.links.memory import MemoryTransport
 from mux.links.router import Ended
 from mux.links.transport import Ending
 from mux.protocol.messages import Reason
+from mux.protocol.voice import ContextSettings
 from mux.server.service import Service
 from mux.server.socket import ServerSocket
 from mux.tasks import owned_tasks
@@ -265,7 +267,7 @@ class Life:
     @property
     def wire_id(self) -> str:
         assert self.context is not None
-        return self.context._inner.wire_id
+        return self.context._holding.inner.wire_id
 
 
 async def play_context(session: Session, life: Life) -> None:
@@ -399,7 +401,11 @@ class World:
             async with owned_tasks() as striking:
                 striking.start_soon(self.strike, connection, client, server.service)
                 async with (
-                    session_over(wire, QUIET, plan.buffer_bytes) as session,
+                    session_over(
+                        wire,
+                        settings=ContextSettings(inactivity_timeout=QUIET),
+                        buffer_bytes=plan.buffer_bytes,
+                    ) as session,
                     anyio.create_task_group() as players,
                 ):
                     for life in lives:

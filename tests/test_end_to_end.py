@@ -24,7 +24,7 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 import mux
-from mux.client.session import Context
+from mux.client import Context
 from mux.config import Settings
 from mux.engines.base import Engine
 from mux.engines.espeak import EspeakEngine

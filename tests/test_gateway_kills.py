@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 import anyio
 import pytest
 
-from mux.client.session import Session
+from mux.client import Session
 from mux.engines.remote import RemoteEngine, Upstream
 from mux.testing import MemoryServer, memory_server
 

@@ -17,7 +17,7 @@ from mux.audio.wav import check_suffix, save
 from mux.cli.local import local_server
 from mux.cli.output import check_directory, writing
 from mux.cli.script import Line, parse_script
-from mux.client.session import Session, connect
+from mux.client import Session, connect
 from mux.config import Settings
 from mux.errors import MuxError
 from mux.server.logs import configure_logging

@@ -1,5 +1,21 @@
-"""The client library: what apps import. `mux.connect` is its front door."""
+"""What apps import: sessions with a multi-context service, and what is built on them."""
 
-from mux.client.session import Chunk, Context, Session, connect
+from mux.client.connect import connect
+from mux.client.context import Chunk, Context
+from mux.client.errors import ClosedEarly, OverLimit, Refused, SpeechError, TimedOut
+from mux.client.session import Session
+from mux.client.telling import Callbacks, ContextEnd
 
-__all__ = ["Chunk", "Context", "Session", "connect"]
+__all__ = [
+    "Callbacks",
+    "Chunk",
+    "ClosedEarly",
+    "Context",
+    "ContextEnd",
+    "OverLimit",
+    "Refused",
+    "Session",
+    "SpeechError",
+    "TimedOut",
+    "connect",
+]

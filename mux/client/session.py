@@ -1,149 +1,107 @@
-"""A multi-context session for apps: one socket, many contexts, each a flow of text that becomes audio."""
+"""A multi-context session: many contexts on few sockets, against mux, ElevenLabs and KugelAudio alike."""
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import anyio
-import anyio.lowlevel
+import anyio.abc
 import msgspec
 
-from mux.dialects.base import AudioFrame
-from mux.dialects.elevenlabs import ElevenLabsClient, socket_url
+from mux.audio.formats import FORMATS
+from mux.client.context import Context
+from mux.client.errors import speech_error
+from mux.client.holding import FRAME_SECONDS, Holding
+from mux.client.ledger import Ledger
+from mux.client.telling import Callbacks, Merged
 from mux.errors import MuxError, Problem
-from mux.links.link import Link, LinkContext, open_link
-from mux.links.router import Ended
-from mux.links.transport import Transport, open_transport
-from mux.protocol.messages import Alignment, Reason
+from mux.links.endpoint import Endpoint, Pools
+from mux.links.link import CLOSE_SECONDS
+from mux.protocol.messages import Usage
 from mux.protocol.voice import INACTIVITY_RANGE, ContextSettings, VoiceSettings, voice_settings
 
-__all__ = ["Chunk", "Context", "Session", "connect", "session_over"]
+__all__ = ["Session", "checked_timeout", "checked_voice"]
 
-FRAME_SECONDS = 30.0
-"""How long a closed context may stay silent before its reader gives up."""
-BUFFER_BYTES = 16 * 1024 * 1024
-DEFAULT_TIMEOUT = 20.0
-"""Seconds of quiet after which a server ends a context, where nobody asked for another time."""
-
-
-class Chunk(msgspec.Struct, frozen=True):
-    """A piece of a context's audio, in the session's output format; `alignment` has times in ms from the
-    context's start (None: unknown)."""
-
-    context: str
-    audio: bytes
-    alignment: Alignment | None
-
-
-class Context:
-    """One flow of text that becomes audio; made by `Session.context`.
-
-    One task may send while another one iterates over the audio.
-    """
-
-    def __init__(self, name: str, inner: LinkContext) -> None:
-        self.name = name
-        self._inner = inner
-
-    @property
-    def ended(self) -> Ended | None:
-        """How it ended (reason, usage, problem), or None while it lives."""
-        return self._inner.inbox.ended
-
-    async def send(self, text: str) -> None:
-        """Send text, in pieces of any size; they are joined as they are, without spaces.
-
-        Waits only while much text waits for the socket. Cancelling sends nothing of this piece.
-
-        Raises:
-            MuxError: the context has ended (the problem says why) or was closed.
-        """
-        await anyio.lowlevel.checkpoint()
-        await self._inner.send(text)
-
-    async def flush(self) -> None:
-        """Have everything that was sent so far spoken now. Raises as `send` does."""
-        await anyio.lowlevel.checkpoint()
-        self._inner.flush()
-
-    async def keep_alive(self) -> None:
-        """Restart the server's inactivity timer by hand. Raises as `send` does."""
-        await anyio.lowlevel.checkpoint()
-        self._inner.keep_alive()
-
-    async def close(self) -> None:
-        """That was all. What was sent is still spoken; its audio ends the iteration. Does not wait."""
-        await anyio.lowlevel.checkpoint()
-        self._inner.close()
-
-    async def cancel(self) -> Ended:
-        """Stop at once (barge-in): no more audio is delivered from the moment of the call. Waits until the
-        server has confirmed, at most 5 s, and returns how the context ended, with its usage."""
-        return await self._inner.cancelled()
-
-    async def wait_ended(self) -> Ended:
-        """Wait for the context's end without reading its audio."""
-        return await self._inner.inbox.wait_ended()
-
-    def __aiter__(self) -> AsyncIterator[Chunk]:
-        return self
-
-    async def __anext__(self) -> Chunk:
-        """The next audio. The iteration ends when the context was completed or cancelled.
-
-        Raises:
-            MuxError: the context failed, timed out, or lost its socket; or it was closed and then nothing
-                came for 30 s (`timed_out`).
-        """
-        frame = await self._next_frame()
-        if frame is not None:
-            return Chunk(self.name, frame.audio, frame.alignment)
-        ended = self.ended
-        assert ended is not None
-        if ended.reason in (Reason.COMPLETED, Reason.CANCELLED):
-            raise StopAsyncIteration
-        raise MuxError(ended.problem or Problem(code="closed_early", message="The context ended early."))
-
-    async def _next_frame(self) -> AudioFrame | None:
-        # Also who has much to read, or to send, lets others go on.
-        await anyio.lowlevel.checkpoint()
-        begun = anyio.current_time()
-        while True:
-            # Another task may close the context meanwhile; patience is counted from then on.
-            closing = self._inner.closing
-            since = max(begun, self._inner.said_at) if closing else anyio.current_time()
-            with anyio.move_on_at(since + FRAME_SECONDS):
-                return await self._inner.inbox.get()
-            if closing:
-                raise MuxError.of(
-                    "timed_out",
-                    f"Context {self.name!r} was closed, but nothing came from it for {FRAME_SECONDS:g} s.",
-                )
+REMEMBERED = 1000
+"""Names whose usage is remembered."""
+UNREAD = 100
+"""Ended contexts that may wait to be read by `Session.events`."""
+BYTES_PER_SAMPLE = {"pcm": 2, "ulaw": 1, "alaw": 1}
 
 
 class Session:
-    """One socket and its contexts; made by `connect`."""
+    """Contexts on one socket, or on several; made by `connect`. They may be used from many tasks at once.
 
-    def __init__(self, link: Link) -> None:
-        self._link = link
+    A context is used by itself (`Context`), or by its name with the methods here; a name that is used again
+    means its newest context.
+    """
+
+    def __init__(
+        self,
+        pools: Pools,
+        tasks: anyio.abc.TaskGroup,
+        *,
+        replay: bool = False,
+        callbacks: Callbacks | None = None,
+    ) -> None:
+        self._pools = pools
+        self._tasks = tasks
+        self._replay = replay
+        self._callbacks = callbacks
+        self._bytes_per_ms = _bytes_per_ms(pools.endpoint.output_format)
+        self._contexts: dict[Context, Holding] = {}
+        """Those that live, or were not read; the newest last."""
+        self._usage: dict[str, Usage] = {}
+        self._closing = False
+        self._over = False
+        """Nobody runs its tasks any more."""
+        self._merged: Merged | None = None
+
+    # --- what is known -------------------------------------------------------------------------------
 
     @property
-    def connected(self) -> bool:
-        return self._link.connected
+    def endpoint(self) -> Endpoint:
+        """Where its sockets go."""
+        return self._pools.endpoint
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a socket is open that takes contexts."""
+        return any(pool.connected for pool in self._pools)
+
+    @property
+    def session_id(self) -> str | None:
+        """What the service calls this session (its first open socket); None where it does not tell."""
+        links = [link for pool in self._pools for link in pool.links]
+        return next((id for link in links if (id := getattr(link, "session_id", None))), None)
+
+    @property
+    def active_contexts(self) -> list[str]:
+        """The names of the contexts that have not ended, the oldest first."""
+        return [context.name for context in self._contexts if context.ended is None]
+
+    @property
+    def context_usage(self) -> dict[str, Usage]:
+        """What the last ended context of each name used; the last 1,000 names."""
+        return dict(self._usage)
+
+    def usage_for(self, name: str) -> Usage | None:
+        """What the last ended context of this name used; None until one has ended."""
+        return self._usage.get(name)
 
     @property
     def dropped_frames(self) -> int:
         """Frames that came for contexts that had ended: late audio that reached nobody."""
-        return self._link.router.dropped
+        return sum(pool.dropped for pool in self._pools)
 
     @property
     def warnings(self) -> list[Problem]:
-        """What the server warned of, the last 100."""
-        return [warning.problem for warning in self._link.router.warnings]
+        """What the service warned of, the last 100 of each socket."""
+        return [problem for pool in self._pools for problem in pool.warnings]
+
+    # --- contexts ------------------------------------------------------------------------------------
 
     @asynccontextmanager
     async def context(
@@ -153,114 +111,221 @@ class Session:
         voice: str | None = None,
         language: str | None = None,
         settings: VoiceSettings | Mapping[str, Any] | None = None,
+        auto_mode: bool | None = None,
         chunk_length_schedule: tuple[int, ...] | None = None,
         inactivity_timeout: float | None = None,
         keepalive: bool = True,
+        silence_timeout: float = FRAME_SECONDS,
     ) -> AsyncIterator[Context]:
-        """Open a context for the length of the block.
+        """Open a context for the length of the block; see `create_context`.
 
         A name may be used again, also at once: every context is its own. Leaving the block cancels whatever
         is still unread, so read to the end (or `wait_ended`) what should be heard.
+        """
+        context = await self.create_context(
+            name,
+            voice=voice,
+            language=language,
+            settings=settings,
+            auto_mode=auto_mode,
+            chunk_length_schedule=chunk_length_schedule,
+            inactivity_timeout=inactivity_timeout,
+            keepalive=keepalive,
+            silence_timeout=silence_timeout,
+        )
+        try:
+            yield context
+        finally:
+            context.stop()
+            if holding := self._contexts.get(context):
+                holding.is_read = True
+                self._forget_read(context)
+
+    async def create_context(
+        self,
+        name: str = "context",
+        *,
+        voice: str | None = None,
+        language: str | None = None,
+        settings: VoiceSettings | Mapping[str, Any] | None = None,
+        auto_mode: bool | None = None,
+        chunk_length_schedule: tuple[int, ...] | None = None,
+        inactivity_timeout: float | None = None,
+        keepalive: bool = True,
+        silence_timeout: float = FRAME_SECONDS,
+    ) -> Context:
+        """Open a context that lives until it ends or the session does. Waits for a free slot. Cancelling
+        opens none.
 
         Args:
             settings: the voice settings that differ from the session's.
+            auto_mode: as in `connect`; on ElevenLabs' wire only the whole session has it.
+            chunk_length_schedule: characters that make each next piece of text worth speaking.
             inactivity_timeout: seconds, 1 to 180.
             keepalive: speak up by itself before that time is over.
+            silence_timeout: seconds for which nothing may come once it was closed, before it is given up.
 
         Raises:
-            MuxError: a setting is out of its range, or the socket has ended.
+            SpeechError: a setting is out of its range (`Refused`), no slot was free in time (`OverLimit`), or
+                no socket can be had (`ClosedEarly`, `Refused`).
         """
-        given = msgspec.structs.asdict(settings) if isinstance(settings, VoiceSettings) else settings
-        checked = voice_settings(dict(given) if given is not None else None)
-        if isinstance(checked, Problem):
-            raise MuxError(checked)
-        wanted = ContextSettings(
-            voice=voice,
-            language=language,
-            voice_settings=checked or None,
-            chunk_length_schedule=chunk_length_schedule,
-            inactivity_timeout=_checked_timeout(inactivity_timeout),
+        with told_as_speech_error(name):
+            wanted = ContextSettings(
+                voice=voice,
+                language=language,
+                voice_settings=checked_voice(settings),
+                auto_mode=auto_mode,
+                chunk_length_schedule=chunk_length_schedule,
+                inactivity_timeout=checked_timeout(inactivity_timeout),
+            )
+            if self._over or (self._closing and self.is_connected):
+                raise MuxError.of("closed_early", "This session is being closed; open another one.")
+        ledger = Ledger(self._bytes_per_ms, late_times=self.endpoint.dialect == "kugelaudio")
+        holding = Holding(
+            name,
+            self._pools,
+            wanted,
+            ledger,
+            keepalive=keepalive,
+            replay=self._replay,
+            silence_timeout=silence_timeout,
         )
-        inner = self._link.open(name, wanted, keepalive=keepalive)
+        context = Context(name, holding, ledger)
+        self._contexts[context] = holding
+        self._tasks.start_soon(self._live, context, holding)
         try:
-            yield Context(name, inner)
+            await holding.wait_placed()
+        except BaseException:
+            holding.stop()
+            raise
+        if holding.inner is None and (error := context.error):
+            del self._contexts[context]
+            raise error
+        self._tell(context)
+        return context
+
+    async def send(self, name: str, text: str, *, flush: bool = False) -> None:
+        """`Context.send` by name; a context that is not open is opened."""
+        context = self._newest(name) or await self.create_context(name)
+        await context.send(text, flush=flush)
+
+    async def flush(self, name: str) -> None:
+        """`Context.flush` by name. Raises `Refused` if there is no such context."""
+        await self._named(name).flush()
+
+    async def keep_alive(self, name: str) -> None:
+        """`Context.keep_alive` by name. Raises `Refused` if there is no such context."""
+        await self._named(name).keep_alive()
+
+    async def close_context(self, name: str, *, immediate: bool = False) -> None:
+        """`Context.close` by name; with `immediate` it is cancelled (barge-in), without waiting for the
+        confirmation. Harmless if there is no such context."""
+        context = self._newest(name)
+        if context is not None and immediate:
+            context.stop()
+        elif context is not None:
+            await context.close()
+
+    @asynccontextmanager
+    async def events(self, *, stay: bool = False) -> AsyncIterator[Merged]:
+        """All contexts in one iteration: `Chunk` with the name of its context, and one `ContextEnd` for each.
+
+        >>> async with session.events() as events:
+        ...     async for event in events: ...
+
+        A context that fails ends no other. The iteration ends when no context is open; with `stay` only when
+        the session was closed. What is read here is not read in another way. Who does not go on reading lets
+        each context buffer to its bound.
+        """
+        if self._merged is not None or self._callbacks is not None:
+            raise ValueError("The contexts of this session are being read already, all together.")
+        self._merged = Merged(self._tasks, self._contexts, stay=stay)
+        try:
+            yield self._merged
         finally:
-            if inner.inbox.ended is None:
-                inner.cancel()
+            self._merged.close()
+            self._merged = None
 
     async def close(self) -> None:
-        """Have every context say what it has, and close the socket (`close_socket`); waits at most 10 s."""
-        await self._link.close()
+        """Have every context say what it has, and close the sockets (`close_socket`); waits at most 10 s.
+        Cancelling leaves them to `connect`, which closes them."""
+        self._closing = True
+        if self.endpoint.dialect == "elevenlabs":  # it would drop what was not flushed
+            with anyio.move_on_after(CLOSE_SECONDS):
+                living = [context for context in self._contexts if context.ended is None]
+                for context in living:
+                    await context.close()
+                for context in living:
+                    await context.wait_ended()
+        async with anyio.create_task_group() as tasks:
+            for pool in self._pools:
+                tasks.start_soon(pool.finish)
+        if self._merged is not None:
+            self._merged.end()
+
+    def _leave(self) -> None:
+        """Its block is left; `connect` calls it."""
+        self._closing = self._over = True
+
+    # --- the contexts it has -------------------------------------------------------------------------
+
+    def _newest(self, name: str) -> Context | None:
+        living = (context for context in reversed(self._contexts) if context.ended is None)
+        return next((context for context in living if context.name == name), None)
+
+    def _named(self, name: str) -> Context:
+        context = self._newest(name)
+        if context is None:
+            known = ", ".join(map(repr, self.active_contexts)) or "none"
+            message = f"No context {name!r} is open; open are: {known}. Create it first."
+            raise speech_error(Problem(code="invalid_message", message=message), context=name)
+        return context
+
+    async def _live(self, context: Context, holding: Holding) -> None:
+        await holding.live()
+        self._usage.pop(context.name, None)
+        if context.usage is not None:
+            self._usage[context.name] = context.usage
+        if len(self._usage) > REMEMBERED:
+            del self._usage[next(iter(self._usage))]
+        self._forget_read(context)
+
+    def _forget_read(self, context: Context) -> None:
+        """What has ended and is read needs no memory, nor does the oldest of much that nobody reads."""
+        holding = self._contexts.get(context)
+        if holding is not None and holding.ended is not None and holding.is_read:
+            del self._contexts[context]
+        unread = [one for one in self._contexts if one.ended is not None]
+        for one in unread[:-UNREAD]:
+            del self._contexts[one]
+
+    def _tell(self, context: Context) -> None:
+        if self._callbacks is not None:
+            self._tasks.start_soon(self._callbacks.follow, context)
+        elif self._merged is not None:
+            self._merged.add(context)
 
 
-@asynccontextmanager
-async def connect(
-    url: str,
-    *,
-    api_key: str | None = None,
-    voice: str = "default",
-    language: str | None = None,
-    output_format: str = "pcm_24000",
-    auto_mode: bool = False,
-    inactivity_timeout: float = DEFAULT_TIMEOUT,
-    open_timeout: float = 10.0,
-    buffer_bytes: int = BUFFER_BYTES,
-    ssl_context: ssl.SSLContext | None = None,
-) -> AsyncIterator[Session]:
-    """Open one multi-context socket.
-
-    Args:
-        url: the server's base URL (`ws://127.0.0.1:8790`, with or without `/v1`; http and https do too), or
-            a whole socket URL, whose query then wins over the other arguments.
-        voice: what contexts speak with that name no voice.
-        output_format: `pcm_24000`, `mp3_44100_128`, `ulaw_8000`, ...
-        auto_mode: every `send` is spoken by itself at once.
-        inactivity_timeout: seconds after which an idle context ends, 1 to 180.
-        buffer_bytes: what one context may leave unread before it ends as `slow_consumer`.
-
-    Leaving the block closes the socket; after a normal exit contexts that still speak are let finish (at most
-    10 s). Cancelling closes it at once.
-
-    Raises:
-        MuxError: the socket could not be opened; the sentence says at which step and why. Or
-            `invalid_setting`: `inactivity_timeout` is out of its range.
-    """
-    _checked_timeout(inactivity_timeout)
-    target = socket_url(
-        url,
-        voice,
-        {
-            "output_format": output_format,
-            "sync_alignment": "true",
-            "auto_mode": "true" if auto_mode else "false",
-            "inactivity_timeout": f"{inactivity_timeout:g}",
-            **({"language_code": language} if language else {}),
-        },
-    )
-    headers = {"xi-api-key": api_key} if api_key else {}
-    async with (
-        open_transport(
-            target, headers=headers, open_timeout=open_timeout, ssl_context=ssl_context
-        ) as transport,
-        session_over(transport, _timeout_in(target), buffer_bytes) as session,
-    ):
-        yield session
+@contextmanager
+def told_as_speech_error(context: str | None = None) -> Iterator[None]:
+    """Whatever fails comes out as a `SpeechError`."""
+    try:
+        yield
+    except MuxError as error:
+        raise speech_error(error.problem, context=context) from None
 
 
-@asynccontextmanager
-async def session_over(
-    transport: Transport, inactivity_timeout: float = 20.0, buffer_bytes: int = BUFFER_BYTES
-) -> AsyncIterator[Session]:
-    """A session over a transport that is open already (see `connect`)."""
-    async with open_link(
-        transport, ElevenLabsClient(), inactivity_timeout=inactivity_timeout, buffer_bytes=buffer_bytes
-    ) as link:
-        session = Session(link)
-        yield session
-        await session.close()
+def checked_voice(settings: VoiceSettings | Mapping[str, Any] | None) -> dict[str, float | bool] | None:
+    """Voice settings as messages carry them. Raises MuxError (`invalid_setting`)."""
+    given = msgspec.structs.asdict(settings) if isinstance(settings, VoiceSettings) else settings
+    checked = voice_settings(dict(given) if given is not None else None)
+    if isinstance(checked, Problem):
+        raise MuxError(checked)
+    return checked or None
 
 
-def _checked_timeout(seconds: float | None) -> float | None:
+def checked_timeout(seconds: float | None) -> float | None:
+    """An inactivity timeout in seconds. Raises MuxError (`invalid_setting`)."""
     low, high = INACTIVITY_RANGE
     if seconds is None or low <= seconds <= high:
         return seconds
@@ -272,8 +337,8 @@ def _checked_timeout(seconds: float | None) -> float | None:
     )
 
 
-def _timeout_in(url: str) -> float:
-    """The timeout that the server will hold a context to: the URL's, clamped as the server does."""
-    low, high = INACTIVITY_RANGE
-    seconds = dict(parse_qsl(urlsplit(url).query)).get("inactivity_timeout", DEFAULT_TIMEOUT)
-    return min(max(float(seconds), low), high)
+def _bytes_per_ms(output_format: str) -> float | None:
+    known = FORMATS.get(output_format)
+    if known is None or known.codec not in BYTES_PER_SAMPLE:
+        return None
+    return known.sample_rate * BYTES_PER_SAMPLE[known.codec] / 1000

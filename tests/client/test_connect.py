@@ -13,8 +13,9 @@ import pytest
 
 import mux
 from mux.cli.local import local_server
-from mux.client.session import Context, socket_url
+from mux.client import Context
 from mux.config import Settings
+from mux.dialects.elevenlabs import socket_url
 from mux.errors import MuxError
 from mux.links.memory import MemoryTransport, memory_pair
 
@@ -85,7 +86,7 @@ async def test_keepalives_follow_the_timeout_that_the_server_was_told(
         yield ours
         await ours.aclose()
 
-    monkeypatch.setattr("mux.client.session.open_transport", opened)
+    monkeypatch.setattr("mux.links.pool.open_transport", opened)
     whole = f"ws://h/v1/text-to-speech/bob/multi-stream-input{query}"
     async with mux.connect(whole, inactivity_timeout=argument) as session, session.context():
         begun = anyio.current_time()

@@ -16,7 +16,7 @@ from mux.cli.demo.stage import SAMPLE_RATE, Part, Stage
 from mux.cli.demo.view import PlainView, TableView
 from mux.cli.local import local_server
 from mux.cli.output import writing
-from mux.client.session import connect
+from mux.client import connect
 from mux.config import Settings
 from mux.server.logs import configure_logging
 from mux.server.run import run_program

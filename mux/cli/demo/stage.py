@@ -14,7 +14,7 @@ import anyio.abc
 
 from mux.audio.mix import Track
 from mux.cli.demo.script import CAST, TURNS, WATCH, Turn
-from mux.client.session import Context, Session
+from mux.client import Context, Session
 from mux.links.router import Ended
 from mux.protocol.messages import Reason
 
