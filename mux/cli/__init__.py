@@ -17,7 +17,9 @@ COMMANDS = {
     "demo": "Play a scripted dialogue over one socket and write it to WAV files.",
     "say": "Speak a script with one or many voices into an audio file.",
     "voices": "List the local voices.",
+    "doctor": "Say why a socket does not work, and what to do about it.",
     "mock": "Stand in for the real services, and fail on purpose.",
+    "tap": "Record what an app and its service say to each other.",
 }
 
 

@@ -40,7 +40,7 @@ class Armed:
             return False
         self._left = None if self._left is None else self._left - 1
         self._fired[self.fault.name] += 1
-        log.info("fault", name=self.fault.name, socket=socket, context=context)
+        log.info("fault", fault=self.fault.name, socket=socket, context=context)
         return True
 
 

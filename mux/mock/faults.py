@@ -79,6 +79,17 @@ class _ErrorWithoutId(Behaviour):
         return [] if self._struck else [frame]
 
 
+class _OutOfCredits(Behaviour):
+    """Instead of the first audio comes the error of an account that is used up, and then the close."""
+
+    async def spoken(self, context: Context, frame: Frame) -> list[Frame]:
+        if frame.kind == "audio" and self.strikes(context):
+            error, code = context.socket.vendor.out_of_credits()
+            await context.socket.emit(error)
+            await context.socket.close(code, error.data["message" if code == 1008 else "error"])
+        return [] if self._struck else [frame]
+
+
 class _Dropped(Behaviour):
     """Frames of some kinds never come."""
 
@@ -301,6 +312,12 @@ FAULTS: dict[str, Kind] = {
         "no audio; the end comes as ever",
         "an empty success is a failure",
         partial(_Dropped, ("audio",)),
+    ),
+    "out_of_credits": Kind(
+        "context",
+        "an error that the account is used up, and the close (1008, KugelAudio: 4003), instead of audio",
+        "an empty account is told as such, and not tried again",
+        _OutOfCredits,
     ),
     "final_never": Kind(
         "context",

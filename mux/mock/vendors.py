@@ -83,6 +83,10 @@ class Vendor(ABC):
         """A failure, of which nothing tells whose it is."""
 
     @abstractmethod
+    def out_of_credits(self) -> tuple[Frame, int]:
+        """The error of an account that is used up, and the code with which the socket closes after it."""
+
+    @abstractmethod
     def denial(self, status: int, message: str, retry_after: int | None) -> bytes:
         """The body of a refused handshake."""
 
@@ -143,6 +147,11 @@ class ElevenLabs(Vendor):
         data = {"message": message, "error": "internal_error", "code": 1008}
         return Frame(_encode(data).decode(), data, "error")
 
+    def out_of_credits(self) -> tuple[Frame, int]:
+        message = "This request exceeds your quota of 10000. You have 0 credits remaining."
+        data = {"message": message, "error": "quota_exceeded", "code": 1008}
+        return Frame(_encode(data).decode(), data, "error"), 1008
+
     def denial(self, status: int, message: str, retry_after: int | None) -> bytes:
         kind, code = {
             401: ("authentication_error", "invalid_api_key"),
@@ -194,6 +203,11 @@ class KugelAudio(Vendor):
     def error(self, message: str) -> Frame:
         data = {"error": message, "error_code": "INTERNAL_ERROR", "code": 500, "request_id": "mock"}
         return Frame(_encode(data).decode(), data, "error")
+
+    def out_of_credits(self) -> tuple[Frame, int]:
+        message = "The credits of this account are used up."
+        data = {"error": message, "error_code": "INSUFFICIENT_CREDITS", "code": 402, "request_id": "mock"}
+        return Frame(_encode(data).decode(), data, "error"), 4003
 
     def denial(self, status: int, message: str, retry_after: int | None) -> bytes:
         word = {404: "NOT_FOUND", 429: "RATE_LIMITED"}.get(status, "UNAUTHORIZED")

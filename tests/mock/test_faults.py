@@ -158,6 +158,18 @@ async def test_zero_audio(dialect: Any) -> None:
         assert (client.ends("a"), client.errors()) == (1, [])
 
 
+async def test_out_of_credits(dialect: Any) -> None:
+    async with serve_mock(dialect, [Fault("out_of_credits", nth=2)]) as mock, raw(mock) as client:
+        await client.speak("a")
+        await client.ended("a")
+        await client.speak("b")
+        assert (await client.gone()).code == (1008 if dialect == "elevenlabs" else 4003)
+        (error,) = client.errors()
+        word = error["error"] if dialect == "elevenlabs" else error["error_code"]
+        assert word == ("quota_exceeded" if dialect == "elevenlabs" else "INSUFFICIENT_CREDITS")
+        assert not client.audio("b")
+
+
 async def test_final_never(dialect: Any) -> None:
     async with serve_mock(dialect, [Fault("final_never", context="a")]) as mock, raw(mock) as client:
         await client.speak("a")
@@ -309,6 +321,16 @@ async def test_malformed_json(dialect: Any) -> None:
         (text,) = client.unreadable
         with pytest.raises(json.JSONDecodeError):
             json.loads(text)
+
+
+async def test_what_strikes_is_logged(dialect: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """As it is by `mux mock`; in a test nobody listens by default."""
+    caplog.set_level("INFO", "mux.mock")
+    async with serve_mock(dialect, [Fault("final_twice", nth=1)]) as mock, raw(mock) as client:
+        await client.speak("a")
+        await client.ended("a")
+    (record,) = [record for record in caplog.records if record.name == "mux.mock"]
+    assert (record.msg, record.__dict__["fault"], record.__dict__["socket"]) == ("fault", "final_twice", 1)
 
 
 def test_every_fault_is_tested_by_its_name() -> None:
