@@ -7,12 +7,13 @@ BIN := .venv/bin
 # The SDK for JavaScript, which pip cannot install
 JS := @elevenlabs/elevenlabs-js@^2.73.0
 
-.PHONY: demo test lint types deep venv bench bench-gateway clients wires clean help
+.PHONY: demo test lint types deep reference venv bench bench-gateway clients wires clean help
 
 help:
 	@echo "make demo   a dialogue over one socket, written to demo-out/"
 	@echo "make test   all tests (make deep: the long ones)"
 	@echo "make lint   ruff        make types  mypy"
+	@echo "make reference  docs/reference, from the code"
 	@echo "make bench  latency and CPU, on both backends"
 	@echo "make bench-gateway  what the gateway costs, beside a blind pipe and HAProxy"
 	@echo "make clients  LiveKit, Pipecat, Patter, the ElevenLabs and KugelAudio SDKs against mux serve (make wires: record them)"
@@ -33,6 +34,9 @@ lint: .venv/.dev
 
 types: .venv/.dev
 	$(BIN)/mypy
+
+reference: .venv/.dev
+	$(BIN)/python docs/make_reference.py
 
 bench: .venv/.dev
 	$(BIN)/python tests/bench.py
