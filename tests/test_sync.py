@@ -342,9 +342,8 @@ def test_ctrl_c_leaves_nothing_behind(program: str) -> None:
     ("ours", "theirs"), [(mux.sync.Session, client.Session), (mux.sync.Context, client.Context)]
 )
 def test_it_has_what_the_async_client_has(ours: type, theirs: type) -> None:
-    internal = {"live", "wait_placed", "placed", "is_read"}
     for name, member in vars(theirs).items():
-        if name.startswith("_") or name in internal:
+        if name.startswith("_"):
             continue
         mine = inspect.getattr_static(ours, name)
         if isinstance(member, property):

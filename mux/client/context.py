@@ -17,7 +17,7 @@ from mux.links.router import Ended
 from mux.protocol.messages import Alignment, Reason, Usage
 from mux.protocol.voice import ContextSettings
 
-__all__ = ["Chunk", "Context"]
+__all__ = ["Chunk", "Context", "Flushed"]
 
 
 class Chunk(msgspec.Struct, frozen=True):
@@ -27,6 +27,12 @@ class Chunk(msgspec.Struct, frozen=True):
     context: str
     audio: bytes
     alignment: Alignment | None
+
+
+class Flushed(msgspec.Struct, frozen=True):
+    """All audio has come that a flush of this context asked for. Only KugelAudio's wire tells it."""
+
+    context: str
 
 
 class Context:
@@ -169,6 +175,12 @@ class Context:
     async def next_chunk(self) -> Chunk | None:
         """The next audio, or None when no more comes, whatever the reason (see `error`). Cancelling loses
         nothing."""
+        while isinstance(event := await self.next_event(), Flushed):
+            pass
+        return event
+
+    async def next_event(self) -> Chunk | Flushed | None:
+        """Likewise, with the word that a flush has been answered."""
         # Also who has much to read, or to send, lets others go on.
         await anyio.lowlevel.checkpoint()
         holding = self._holding
@@ -177,6 +189,8 @@ class Context:
             if holding.saved:
                 audio, alignment = holding.saved.popleft()
             elif inner is not None and (frame := await inner.inbox.get()) is not None:
+                if frame.flushed:
+                    return Flushed(self.name)
                 audio, alignment = self._ledger.heard(bytes(frame.audio), frame.alignment)
             elif inner is not holding.inner or holding.saved:
                 continue

@@ -58,6 +58,9 @@ class Session:
         self._over = False
         """Nobody runs its tasks any more."""
         self._merged: Merged | None = None
+        self._following = 0
+        """Contexts that callbacks have not been told the end of."""
+        self._told = anyio.Event()
 
     # --- what is known -------------------------------------------------------------------------------
 
@@ -75,7 +78,7 @@ class Session:
     def session_id(self) -> str | None:
         """What the service calls this session (its first open socket); None where it does not tell."""
         links = [link for pool in self._pools for link in pool.links]
-        return next((id for link in links if (id := getattr(link, "session_id", None))), None)
+        return next((link.session_id for link in links if link.session_id), None)
 
     @property
     def active_contexts(self) -> list[str]:
@@ -228,7 +231,8 @@ class Session:
 
     @asynccontextmanager
     async def events(self, *, stay: bool = False) -> AsyncIterator[Merged]:
-        """All contexts in one iteration: `Chunk` with the name of its context, and one `ContextEnd` for each.
+        """All contexts in one iteration: `Chunk` with the name of its context, `Flushed` where the service
+        tells it, and one `ContextEnd` for each.
 
         >>> async with session.events() as events:
         ...     async for event in events: ...
@@ -247,8 +251,9 @@ class Session:
             self._merged = None
 
     async def close(self) -> None:
-        """Have every context say what it has, and close the sockets (`close_socket`); waits at most 10 s.
-        Cancelling leaves them to `connect`, which closes them."""
+        """Have every context say what it has, and close the sockets (`close_socket`); waits at most 10 s, and
+        as long again for callbacks that have not been told all. Cancelling leaves the sockets to `connect`,
+        which closes them."""
         self._closing = True
         if self.endpoint.dialect == "elevenlabs":  # it would drop what was not flushed
             with anyio.move_on_after(CLOSE_SECONDS):
@@ -262,6 +267,9 @@ class Session:
                 tasks.start_soon(pool.finish)
         if self._merged is not None:
             self._merged.end()
+        with anyio.move_on_after(CLOSE_SECONDS):
+            while self._following:
+                await self._told.wait()
 
     def _leave(self) -> None:
         """Its block is left; `connect` calls it."""
@@ -299,9 +307,16 @@ class Session:
         for one in unread[:-UNREAD]:
             del self._contexts[one]
 
+    async def _follow(self, context: Context, callbacks: Callbacks) -> None:
+        await callbacks.follow(context)
+        self._following -= 1
+        self._told.set()
+        self._told = anyio.Event()
+
     def _tell(self, context: Context) -> None:
         if self._callbacks is not None:
-            self._tasks.start_soon(self._callbacks.follow, context)
+            self._following += 1
+            self._tasks.start_soon(self._follow, context, self._callbacks)
         elif self._merged is not None:
             self._merged.add(context)
 

@@ -12,7 +12,7 @@ import anyio.abc
 import msgspec
 from anyio.streams.memory import MemoryObjectSendStream
 
-from mux.client.context import Chunk, Context
+from mux.client.context import Chunk, Context, Flushed
 from mux.client.errors import SpeechError
 from mux.links.router import Ended
 from mux.protocol.messages import Reason, Usage
@@ -30,7 +30,7 @@ class ContextEnd(msgspec.Struct, frozen=True):
     error: SpeechError | None
 
 
-Event: TypeAlias = Chunk | ContextEnd
+Event: TypeAlias = Chunk | Flushed | ContextEnd
 
 
 class Callbacks(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,12 +66,17 @@ class Callbacks(msgspec.Struct, frozen=True, kw_only=True):
     async def follow(self, context: Context) -> None:
         """Tell all of one context, from its creation to its end."""
         await self.call("on_context_created", context.name)
-        while (chunk := await context.next_chunk()) is not None:
-            await self.call("on_chunk", chunk)
+        final = False
+        while (event := await context.next_event()) is not None:
+            final = isinstance(event, Flushed)
+            if isinstance(event, Chunk):
+                await self.call("on_chunk", event)
+            else:
+                await self.call("on_final", context.name)
         ended = await context.wait_ended()
         if ended.reason is Reason.TIMED_OUT:
             await self.call("on_context_timeout", context.name)
-        if ended.reason is Reason.COMPLETED:
+        if ended.reason is Reason.COMPLETED and not final:
             await self.call("on_final", context.name)
         if error := context.error:
             await self.call("on_error", error, context.name)
@@ -118,6 +123,6 @@ class Merged:
 
     async def _pump(self, context: Context, send: MemoryObjectSendStream[Event]) -> None:
         with send, suppress(anyio.BrokenResourceError):
-            while (chunk := await context.next_chunk()) is not None:
-                await send.send(chunk)
+            while (event := await context.next_event()) is not None:
+                await send.send(event)
             await send.send(ContextEnd(context.name, await context.wait_ended(), context.error))

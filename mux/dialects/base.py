@@ -77,11 +77,13 @@ class ServerDialect(Protocol):
 
 class AudioFrame(msgspec.Struct, frozen=True):
     """Audio as a client receives it: `audio` in the socket's output format, and the characters that begin
-    in it, or whose times came with it (None: unknown). `audio` may be empty: then only those came."""
+    in it, or whose times came with it (None: unknown). `audio` may be empty: then only those came, or only
+    the word that all audio is there that a flush asked for (`flushed`)."""
 
     context: str
     audio: Pcm
     alignment: Alignment | None = None
+    flushed: bool = False
 
 
 class ContextError(msgspec.Struct, frozen=True):
@@ -108,6 +110,11 @@ Received: TypeAlias = AudioFrame | ContextError | ContextClosed | Flushed | Sock
 
 class ClientDialect(Protocol):
     """The same wire, spoken by a client."""
+
+    @property
+    def session_id(self) -> str | None:
+        """What the server calls this socket; None where it does not tell, or has not told yet."""
+        ...
 
     def encode(self, command: Command) -> str:
         """The message for a command."""

@@ -123,6 +123,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             "model_id": settings.model,
             "language_code": language,
             "inactivity_timeout": f"{self.inactivity_timeout:g}",
+            "mux_hello": "true" if self.dialect == "mux" else None,
             **self.query,
         }
         return {name: value for name, value in given.items() if value is not None}

@@ -152,6 +152,11 @@ class Link:
     def connected(self) -> bool:
         return self._gone is None
 
+    @property
+    def session_id(self) -> str | None:
+        """What the service calls this socket; None where it does not tell."""
+        return self._dialect.session_id
+
     def open(self, name: str, settings: ContextSettings, *, keepalive: bool = True) -> LinkContext:
         """Open a context; the server hears of it with the next write.
 

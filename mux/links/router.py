@@ -58,6 +58,12 @@ class Inbox:
         self._wake()
         return self._waiting_bytes <= self._limit
 
+    def flushed(self, context: str) -> None:
+        """All that a flush asked for has come."""
+        if self.ended is None and not self._muted and self._listener is None:
+            self._frames.append(AudioFrame(context, b"", flushed=True))
+            self._wake()
+
     def listen(self, listener: Callable[[AudioFrame], None]) -> None:
         """Hand frames to `listener` as they come, from before the first one on. The socket's reader calls it,
         so it may neither block nor raise. No task has to wake for a frame then, which would cost several
@@ -140,9 +146,11 @@ class Router:
         if isinstance(received, Warning):
             self.warnings.append(received)
             return None
-        if isinstance(received, Flushed):
-            return None
         inbox = self._inboxes.get(received.context)
+        if isinstance(received, Flushed):
+            if inbox is not None:
+                inbox.flushed(received.context)
+            return None
         if inbox is None:
             self.dropped += 1
         elif isinstance(received, AudioFrame):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mux import client
-from mux.client.context import Chunk
+from mux.client.context import Chunk, Flushed
 from mux.client.errors import SpeechError
 from mux.client.telling import Event
 from mux.errors import Problem
@@ -92,6 +92,10 @@ class Context:
     def next_chunk(self) -> Chunk | None:
         """The next audio, or None when no more comes, whatever the reason (see `error`)."""
         return self._loop.run(self._context.next_chunk)
+
+    def next_event(self) -> Chunk | Flushed | None:
+        """Likewise, with the word that a flush has been answered."""
+        return self._loop.run(self._context.next_event)
 
     def __iter__(self) -> Iterator[Chunk]:
         return self

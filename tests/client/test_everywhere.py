@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mux.client import Callbacks, Chunk, Context, ContextEnd, Session, SpeechError
+from mux.client import Callbacks, Chunk, Context, ContextEnd, Flushed, Session, SpeechError
 from mux.protocol.messages import Reason, Usage
 
 pytestmark = pytest.mark.anyio
@@ -130,6 +130,8 @@ async def test_contexts_by_name_and_all_in_one_iteration(connect: Connect) -> No
                     case Chunk(name, data):
                         assert name not in ends
                         audio[name] += data
+                    case Flushed(name):
+                        assert name in texts
                     case ContextEnd(name, ended, error):
                         assert (ended.reason, error) == (Reason.COMPLETED, None)
                         ends.append(name)
@@ -167,6 +169,29 @@ async def test_one_iteration_over_contexts_that_come_and_go(connect: Connect) ->
                 else:
                     assert event.context != "turn 2"
     assert sorted(ends) == [f"turn {number}" for number in range(4)]
+
+
+async def test_the_service_names_the_session(connect: Connect, place: str) -> None:
+    async with connect() as session, session.context() as context:
+        await say(context)
+        assert bool(session.session_id) == (place not in ("memory", "mock-elevenlabs"))
+
+
+async def test_a_flush_that_was_answered_is_told_where_the_wire_tells_it(
+    connect: Connect, place: str
+) -> None:
+    heard = Heard()
+    async with connect(callbacks=heard.callbacks()) as session:
+        await session.send("a", TEXT, flush=True)
+        if place.endswith("kugelaudio"):
+            with anyio.fail_after(5):
+                while "final" not in heard.of("a"):  # noqa: ASYNC110 - told by a callback
+                    await anyio.sleep(0.01)
+            assert len(heard.audio["a"]) == len(TEXT) * EACH
+            assert session.active_contexts == ["a"]
+        await session.close_context("a")
+    assert heard.of("a").count("final") == (2 if place.endswith("kugelaudio") else 1)
+    assert heard.of("a")[-1] == "closed"
 
 
 class Heard:

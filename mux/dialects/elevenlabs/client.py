@@ -31,6 +31,12 @@ from mux.protocol.voice import ContextSettings
 __all__ = ["ElevenLabsClient"]
 
 
+class _Hello(msgspec.Struct):
+    """A mux's opening frame, as far as it matters here."""
+
+    session_id: str
+
+
 class _Frame(msgspec.Struct, kw_only=True):
     """Whatever a server of this wire may send, in one flat object."""
 
@@ -43,6 +49,7 @@ class _Frame(msgspec.Struct, kw_only=True):
     message: str | None = None
     warning: Facts | None = None
     mux: msgspec.Raw = msgspec.Raw()
+    mux_hello: _Hello | None = None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -61,6 +68,8 @@ class ElevenLabsClient:
     """
 
     def __init__(self, *, undecoded: bool = False) -> None:
+        self.session_id: str | None = None
+        """What a mux calls this socket, if it was asked to (`mux_hello=true`)."""
         self._read = Encoded.read if undecoded else decoded
 
     def encode(self, command: Command) -> str:
@@ -97,6 +106,8 @@ class ElevenLabsClient:
         id = frame.contextId or frame.context_id
         context = id or DEFAULT_CONTEXT
         received: list[Received] = []
+        if frame.mux_hello is not None:
+            self.session_id = frame.mux_hello.session_id
         if frame.error is not None:
             problem = _problem(frame)
             received.append(ContextError(context, problem) if id else SocketError(problem))
@@ -140,6 +151,8 @@ def _closed(context: str, mux: msgspec.Raw) -> ContextClosed:
 def _problem(frame: _Frame) -> Problem:
     message = frame.message or frame.error or "The server reported an error without a text."
     fallback = _SPELLED.get(frame.error or "", "upstream_error")
+    if frame.error not in (None, *_SPELLED) and frame.message:
+        message = f"{frame.error}: {frame.message}"  # a word that mux does not know may tell the app more
     if bytes(frame.mux) not in (b"", b"null"):
         return _from_facts(_decode_facts(frame.mux), fallback, message)
     return Problem(code=fallback, message=message)

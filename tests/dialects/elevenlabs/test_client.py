@@ -192,6 +192,14 @@ def test_a_list_of_times_that_does_not_fit_is_ignored() -> None:
     ]
 
 
+def test_a_vendors_word_that_mux_does_not_know_is_told() -> None:
+    told = Problem(code="upstream_error", message="quota_exceeded: What it says.")
+    assert vendor(message="What it says.", error="quota_exceeded", code=1008) == [SocketError(told)]
+    assert vendor(error="quota_exceeded", code=1008) == [
+        SocketError(Problem(code="upstream_error", message="quota_exceeded"))
+    ]
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -199,7 +207,6 @@ def test_a_list_of_times_that_does_not_fit_is_ignored() -> None:
         ("voice_id_does_not_exist", "unknown_voice"),
         ("max_active_conversations", "too_many_contexts"),
         ("input_timeout_exceeded", "input_timeout"),
-        ("quota_exceeded", "upstream_error"),
     ],
 )
 def test_a_vendors_error_keeps_its_sentence_and_gets_our_code(error: str, code: str) -> None:
