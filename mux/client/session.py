@@ -231,8 +231,7 @@ class Session:
 
     @asynccontextmanager
     async def events(self, *, stay: bool = False) -> AsyncIterator[Merged]:
-        """All contexts in one iteration: `Chunk` with the name of its context, `Flushed` where the service
-        tells it, and one `ContextEnd` for each.
+        """All contexts in one iteration: `Chunk` with the name of its context, and one `ContextEnd` for each.
 
         >>> async with session.events() as events:
         ...     async for event in events: ...

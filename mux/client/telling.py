@@ -30,7 +30,7 @@ class ContextEnd(msgspec.Struct, frozen=True):
     error: SpeechError | None
 
 
-Event: TypeAlias = Chunk | Flushed | ContextEnd
+Event: TypeAlias = Chunk | ContextEnd
 
 
 class Callbacks(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +123,6 @@ class Merged:
 
     async def _pump(self, context: Context, send: MemoryObjectSendStream[Event]) -> None:
         with send, suppress(anyio.BrokenResourceError):
-            while (event := await context.next_event()) is not None:
-                await send.send(event)
+            while (chunk := await context.next_chunk()) is not None:
+                await send.send(chunk)
             await send.send(ContextEnd(context.name, await context.wait_ended(), context.error))

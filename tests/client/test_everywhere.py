@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from mux.client import Callbacks, Chunk, Context, ContextEnd, Flushed, Session, SpeechError
+from mux.client import Callbacks, Chunk, Context, ContextEnd, Session, SpeechError
 from mux.protocol.messages import Reason, Usage
 
 pytestmark = pytest.mark.anyio
@@ -130,8 +130,6 @@ async def test_contexts_by_name_and_all_in_one_iteration(connect: Connect) -> No
                     case Chunk(name, data):
                         assert name not in ends
                         audio[name] += data
-                    case Flushed(name):
-                        assert name in texts
                     case ContextEnd(name, ended, error):
                         assert (ended.reason, error) == (Reason.COMPLETED, None)
                         ends.append(name)
