@@ -38,18 +38,19 @@ def _programs(page: str) -> list[str]:
 
 
 @pytest.mark.espeak
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
-def test_the_programs_in_the_pages_run_as_they_stand(page: str, served: str) -> None:
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/how-to/client.md"])
+def test_the_programs_in_the_pages_run_as_they_stand(page: str, served: str, tmp_path: Path) -> None:
     programs = _programs((DOCS.parent / page).read_text())
     assert programs
     for program in programs:
-        program = program.replace("ws://127.0.0.1:8790", served)
+        program = program.replace("ws://127.0.0.1:8790", served).replace("/tmp/", f"{tmp_path}/")
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", program],
             capture_output=True,
             text=True,
             timeout=30,
             check=False,
+            cwd=tmp_path,
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout
