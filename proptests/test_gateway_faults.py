@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mux.engines.base import Chunk, Job
-from mux.engines.remote import Dialect, Pools, RemoteEngine, Upstream
+from mux.engines.remote import RemoteEngine, Upstream
 from mux.engines.tone import ToneEngine
 from mux.errors import MuxError
+from mux.links.endpoint import Dialect, Pools
 from mux.mock import FAULTS, Fault, serve_mock
 from mux.tasks import owned_tasks
 
@@ -52,7 +53,7 @@ async def history(dialect: Dialect, planned: list[Fault], seed: int) -> None:
             patience=4.0,
         )
         engine = RemoteEngine(upstream)
-        pools = Pools(upstream, tasks)
+        pools = Pools(upstream.endpoint, tasks)
         slots = [engine.slot(pools) for _ in range(4)]
 
         async def app(number: int) -> None:

@@ -111,7 +111,7 @@ async def open_session(endpoint: Endpoint, callbacks: Callbacks | None = None) -
         with told_as_speech_error():
             pools = Pools(endpoint, tasks)
             if endpoint.settings.voice is not None or endpoint.dialect != "elevenlabs":
-                await pools.get(None, None).first()
+                await pools.get(ContextSettings()).first()
         session = Session(pools, tasks, replay=endpoint.reopen, callbacks=callbacks)
         if callbacks is not None:
             await callbacks.call("on_session_started", session.session_id)

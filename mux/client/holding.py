@@ -145,7 +145,7 @@ class Holding:
 
     async def _hold_places(self) -> Ended:
         fruitless, before = 0, 0
-        pool = self._pools.get(self.settings.voice, self.settings.language)
+        pool = self._pools.get(self.settings)
         parts: list[str] = []
         while True:
             async with pool.context(self._name, self.settings, keepalive=self._keepalive) as inner:

@@ -8,35 +8,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated
 
 import anyio
-import anyio.abc
 import msgspec
 from msgspec import Meta
 
-from mux.dialects.base import AudioFrame, ClientDialect
-from mux.dialects.elevenlabs import ElevenLabsClient, socket_url
-from mux.dialects.kugelaudio import KugelAudioClient, multi_url
+from mux.dialects.base import AudioFrame
 from mux.engines.base import Chunk, Job, Relay, Voice
 from mux.engines.utterance import Repair, Utterance
 from mux.errors import MuxError, Problem
+from mux.links.endpoint import Dialect, Endpoint, Pools
 from mux.links.link import LinkContext
-from mux.links.pool import Pool, Target, connecting
 from mux.log import get_logger
 from mux.protocol.messages import Reason
 from mux.protocol.voice import ContextSettings, VoiceSettings
 from mux.tasks import owned_tasks
 
-__all__ = ["Dialect", "Pools", "RemoteEngine", "Upstream"]
+__all__ = ["RemoteEngine", "Upstream"]
 
 log = get_logger("mux.remote")
 
-Dialect: TypeAlias = Literal["elevenlabs", "kugelaudio", "mux"]
-
-CONTEXTS: dict[Dialect, int] = {"elevenlabs": 5, "kugelaudio": 20, "mux": 20}
-"""What one socket may carry; "maximum of 5 concurrent contexts" at ElevenLabs."""
 FRUITLESS = 4
 """Attempts in a row that may bring no new audio, before a segment fails; but while only sockets fail, as they
 do when a service restarts, patience counts instead."""
@@ -48,12 +40,6 @@ LONGEST_PAUSE = 1.0
 SOCKETS_FAIL = frozenset({"connection_lost", "connection_refused", "draining", "too_many_sockets"})
 QUIET = 1.5
 """Seconds after its last audio at which an ElevenLabs context is closed, if its times do not tell the end."""
-POOLS = 16
-"""Voices of an ElevenLabs upstream that have sockets at the same time: its sockets are of one voice."""
-
-
-_Bound: TypeAlias = tuple[str | None, str | None, bool, bool]
-"""Voice, language, normalize and ssml of a socket, where it is bound to them."""
 
 
 class Upstream(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,40 +64,32 @@ class Upstream(msgspec.Struct, frozen=True, kw_only=True):
     open_timeout: float = 10.0
 
     @property
+    def endpoint(self) -> Endpoint:
+        """Where its sockets go."""
+        return Endpoint(
+            name=self.name,
+            dialect=self.dialect,
+            url=self.url,
+            key=self.key,
+            output_format=f"pcm_{self.sample_rate}",
+            settings=ContextSettings(
+                voice=self.voice,
+                model=self.model,
+                inactivity_timeout=None if self.dialect == "kugelaudio" else 60.0,
+            ),
+            undecoded=True,
+            contexts=self.contexts,
+            sockets=self.sockets,
+            open_timeout=self.open_timeout,
+        )
+
+    @property
     def slots(self) -> int:
         """How many segments may be spoken at the same time."""
-        return (self.contexts or CONTEXTS[self.dialect]) * self.sockets
+        return self.endpoint.most_contexts * self.sockets
 
     def __repr__(self) -> str:
         return f"Upstream({self.name!r}, {self.dialect!r})"  # the others may be secret
-
-    def target(
-        self, voice: str | None, language: str | None, normalize: bool = True, ssml: bool = False
-    ) -> Target:
-        """Where sockets go that are bound to these, as far as they are: ElevenLabs' to all of them."""
-        token = f"pcm_{self.sample_rate}"
-        if self.dialect == "kugelaudio":
-            url, headers = multi_url(self.url), {"authorization": f"Bearer {self.key}"} if self.key else {}
-            dialect: Callable[[], ClientDialect] = partial(
-                KugelAudioClient, model=self.model, output_format=token, undecoded=True
-            )
-        else:
-            query = {"output_format": token, "sync_alignment": "true", "inactivity_timeout": "60"}
-            query |= {"model_id": self.model} if self.model else {}
-            query |= {"language_code": language} if language else {}
-            query |= {} if normalize else {"apply_text_normalization": "off"}
-            query |= {"enable_ssml_parsing": "true"} if ssml else {}
-            url = socket_url(self.url, voice or "default", query)
-            headers = {"xi-api-key": self.key} if self.key else {}
-            dialect = partial(ElevenLabsClient, undecoded=True)
-        return Target(
-            name=self.name,
-            connect=connecting(url, headers, self.open_timeout),
-            dialect=dialect,
-            contexts=self.contexts or CONTEXTS[self.dialect],
-            sockets=self.sockets,
-            inactivity_timeout=20.0 if self.dialect == "kugelaudio" else 60.0,
-        )
 
 
 class RemoteEngine:
@@ -145,8 +123,8 @@ class RemoteEngine:
             MuxError: the service refuses us for good (a wrong key, an unknown path).
         """
         async with owned_tasks() as tasks:
-            pools = Pools(self.upstream, tasks)
-            await pools.get(Job("")).warm()
+            pools = Pools(self.upstream.endpoint, tasks)
+            await pools.get(ContextSettings()).warm()
             yield [self.slot(pools) for _ in range(self.upstream.slots)]
 
     def slot(self, pools: Pools) -> Relay:
@@ -159,7 +137,8 @@ class RemoteEngine:
         Raises:
             MuxError: it failed; the sentence says at which step and why.
         """
-        target = self.upstream.target(self.upstream.voice, None)
+        endpoint = self.upstream.endpoint
+        target = endpoint.target(endpoint.bound(ContextSettings()))
         began = anyio.current_time()
         async with target.connect():
             spent = anyio.current_time() - began
@@ -167,41 +146,6 @@ class RemoteEngine:
             f"{self.name}: the {self.upstream.dialect} handshake succeeded in {spent * 1000:.0f} ms",
             f"{self.name}: {target.contexts} contexts on each of at most {target.sockets} sockets",
         ]
-
-
-class Pools:
-    """The pools of one upstream: one for all, or one for each of what its sockets are bound to."""
-
-    def __init__(self, upstream: Upstream, tasks: anyio.abc.TaskGroup) -> None:
-        self._upstream = upstream
-        self._tasks = tasks
-        self._pools: dict[_Bound, Pool] = {}
-
-    def get(self, job: Job) -> Pool:
-        """The sockets for a segment."""
-        voice = job.voice or self._upstream.voice
-        # Without tags it is all one; and what ElevenLabs tells of the times of tags is not documented.
-        ssml = job.ssml and "<" in job.text
-        bound: dict[Dialect, _Bound] = {
-            "elevenlabs": (voice, job.language, job.normalize, False),
-            "kugelaudio": (None, job.language, True, False),  # the connection's, and cannot be taken back
-            "mux": (None, None, job.normalize, ssml),
-        }
-        key = bound[self._upstream.dialect]
-        pool = self._pools.pop(key, None)
-        if pool is None:
-            if len(self._pools) >= POOLS:
-                idle = next((key for key, pool in self._pools.items() if not pool.used), None)
-                if idle is not None:
-                    self._pools.pop(idle).close()
-            pool = Pool(self._upstream.target(*key), self._tasks)
-        self._pools[key] = pool  # the last used stands last
-        return pool
-
-    @property
-    def used(self) -> int:
-        """How many slots are taken, closing contexts included."""
-        return sum(pool.used for pool in self._pools.values())
 
 
 class _Slot:
@@ -255,13 +199,14 @@ class _Slot:
         Raises:
             MuxError: it broke off.
         """
-        pool = self._pools.get(job)
         settings = ContextSettings(
             voice=job.voice or self._upstream.voice,
             language=job.language,
             voice_settings=_asked(job.settings),
             normalize=None if job.normalize else False,
+            ssml=(job.ssml and "<" in job.text) or None,  # without tags it is all one
         )
+        pool = self._pools.get(settings)
         async with pool.context("mux", settings) as context:
             hearing = _Hearing(context, utterance, take)
             await context.send(job.text)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 import anyio.abc
@@ -15,9 +15,9 @@ from mux.dialects.base import ClientDialect
 from mux.dialects.elevenlabs import ElevenLabsClient, socket_url
 from mux.dialects.kugelaudio import KugelAudioClient, multi_url
 from mux.links.pool import BUFFER_BYTES, PATIENT_FAILURES, PLACE_SECONDS, Connect, Pool, Target, connecting
-from mux.protocol.voice import ContextSettings, clamp_timeout
+from mux.protocol.voice import ContextSettings, clamp_timeout, inherit
 
-__all__ = ["CONTEXTS", "Dialect", "Endpoint", "Pools", "dialect_of"]
+__all__ = ["Bound", "Dialect", "Endpoint", "Pools", "dialect_of"]
 
 Dialect: TypeAlias = Literal["elevenlabs", "kugelaudio", "mux"]
 
@@ -41,13 +41,22 @@ def dialect_of(url: str) -> Dialect:
     return "mux"
 
 
+class Bound(NamedTuple):
+    """What a whole socket is bound to, where it is: its contexts have it in common."""
+
+    voice: str | None = None
+    language: str | None = None
+    normalize: bool = True
+    ssml: bool = False
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """A service and how its sockets are opened. A mux is spoken to in ElevenLabs' dialect, with what mux adds
     to it.
 
     `url` is a base URL or the whole socket URL, whose query then wins; `settings` hold for contexts that say
     nothing else; `contexts` is how many a socket may carry (None: the dialect's own limit). For the others
-    see `Target`. `opener` opens a socket in another way than at `url`.
+    see `Target`. `opener` opens a socket in another way than at `url`; `undecoded` leaves audio in base64.
     """
 
     name: str
@@ -56,9 +65,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
     output_format: str = "pcm_24000"
     settings: ContextSettings = ContextSettings()
-    word_times: bool = True
-    query: Mapping[str, str] = {}
-    """Further parameters of an ElevenLabs URL."""
+    undecoded: bool = False
     contexts: int | None = None
     sockets: int = 1
     open_timeout: float = 10.0
@@ -82,8 +89,19 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             seconds = None
         return clamp_timeout(seconds) or DEFAULT_TIMEOUT
 
-    def target(self, voice: str | None, language: str | None) -> Target:
-        """Where sockets for this voice and language go. Only ElevenLabs' are bound to them.
+    def bound(self, wanted: ContextSettings) -> Bound:
+        """What the socket of a context that asks for this has to be bound to."""
+        asked = inherit(self.settings, wanted)
+        normalize = asked.normalize is not False
+        if self.dialect == "elevenlabs":
+            # What it tells of the times of tags is not documented: they are never asked for.
+            return Bound(asked.voice, asked.language, normalize)
+        if self.dialect == "kugelaudio":
+            return Bound(language=asked.language)  # the connection's, and it cannot be taken back
+        return Bound(self.settings.voice, self.settings.language, normalize, bool(asked.ssml))
+
+    def target(self, bound: Bound) -> Target:
+        """Where sockets go that are bound to this.
 
         Raises:
             MuxError: the dialect has no such output format.
@@ -93,19 +111,19 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             dialect: Callable[[], ClientDialect] = partial(
                 KugelAudioClient,
                 output_format=self.output_format,
-                word_timestamps=self.word_times,
                 settings=self.settings,
+                undecoded=self.undecoded,
             )
             dialect()  # a format that it does not have is better refused before a socket is opened
         else:
-            url = socket_url(self.url, voice or "default", self._query(language))
+            url = socket_url(self.url, bound.voice or "default", self._query(bound))
             headers = {"xi-api-key": self.key} if self.key else {}
-            dialect = ElevenLabsClient
+            dialect = partial(ElevenLabsClient, undecoded=self.undecoded)
         return Target(
             name=self.name,
             connect=self.opener or connecting(url, headers, self.open_timeout, self.ssl_context),
             dialect=dialect,
-            contexts=self.contexts or CONTEXTS[self.dialect],
+            contexts=self.most_contexts,
             sockets=self.sockets,
             inactivity_timeout=self.inactivity_timeout,
             buffer_bytes=self.buffer_bytes,
@@ -114,48 +132,45 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             reopen=self.reopen,
         )
 
-    def _query(self, language: str | None) -> dict[str, str]:
-        settings = self.settings
+    @property
+    def most_contexts(self) -> int:
+        """How many contexts one socket carries."""
+        return self.contexts or CONTEXTS[self.dialect]
+
+    def _query(self, bound: Bound) -> dict[str, str]:
         given = {
             "output_format": self.output_format,
-            "sync_alignment": "true" if self.word_times else None,
-            "auto_mode": "true" if settings.auto_mode else None,
-            "model_id": settings.model,
-            "language_code": language,
+            "sync_alignment": "true",
+            "auto_mode": "true" if self.settings.auto_mode else None,
+            "model_id": self.settings.model,
+            "language_code": bound.language,
             "inactivity_timeout": f"{self.inactivity_timeout:g}",
+            "apply_text_normalization": None if bound.normalize else "off",
+            "enable_ssml_parsing": "true" if bound.ssml else None,
             "mux_hello": "true" if self.dialect == "mux" else None,
-            **self.query,
         }
         return {name: value for name, value in given.items() if value is not None}
 
-    def bound(self, voice: str | None, language: str | None) -> tuple[str | None, str | None]:
-        """What of a context's voice and language its whole socket shares."""
-        voice, language = voice or self.settings.voice, language or self.settings.language
-        return {
-            "elevenlabs": (voice, language),
-            "kugelaudio": (None, language),  # the connection's, and it cannot be taken back
-            "mux": (self.settings.voice, self.settings.language),  # what contexts inherit
-        }[self.dialect]
-
 
 class Pools:
-    """The pools of one endpoint: one for all, or one for each voice or language where sockets are bound to
-    them. They end with `tasks`."""
+    """The pools of one endpoint: one for all, or one for each of what its sockets are bound to. They end with
+    `tasks`."""
 
     def __init__(self, endpoint: Endpoint, tasks: anyio.abc.TaskGroup) -> None:
         self.endpoint = endpoint
         self._tasks = tasks
-        self._pools: dict[tuple[str | None, str | None], Pool] = {}
+        self._pools: dict[Bound, Pool] = {}
 
-    def get(self, voice: str | None, language: str | None) -> Pool:
-        key = self.endpoint.bound(voice, language)
+    def get(self, wanted: ContextSettings) -> Pool:
+        """The sockets for a context that asks for this."""
+        key = self.endpoint.bound(wanted)
         pool = self._pools.pop(key, None)
         if pool is None:
             if len(self._pools) >= POOLS:
                 idle = next((key for key, pool in self._pools.items() if not pool.used), None)
                 if idle is not None:
                     self._pools.pop(idle).close()
-            pool = Pool(self.endpoint.target(*key), self._tasks)
+            pool = Pool(self.endpoint.target(key), self._tasks)
         self._pools[key] = pool  # the last used stands last
         return pool
 

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import anyio
+import msgspec
 import pytest
 
-from mux.dialects.elevenlabs import ElevenLabsClient
 from mux.engines.base import Chunk, Job
-from mux.engines.remote import QUIET, Pools, RemoteEngine, Upstream
+from mux.engines.remote import QUIET, RemoteEngine, Upstream
 from mux.errors import MuxError
+from mux.links.endpoint import Endpoint, Pools
 from mux.links.memory import MemoryTransport, memory_pair
-from mux.links.pool import Target
 from mux.tasks import owned_tasks
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
@@ -30,17 +30,16 @@ class Service(Upstream, frozen=True, kw_only=True):
 
     script: Script
 
-    def target(
-        self, voice: str | None, language: str | None, normalize: bool = True, ssml: bool = False
-    ) -> Target:
+    @property
+    def endpoint(self) -> Endpoint:
         @asynccontextmanager
-        async def connect() -> AsyncIterator[MemoryTransport]:
+        async def opened() -> AsyncIterator[MemoryTransport]:
             client, server = memory_pair()
             async with owned_tasks() as tasks:
                 tasks.start_soon(self.script, server)
                 yield client
 
-        return Target(name="s", connect=connect, dialect=ElevenLabsClient, contexts=5, sockets=1)
+        return msgspec.structs.replace(super().endpoint, opener=opened)
 
 
 async def speak(script: Script, take: Callable[[Chunk], None]) -> None:
@@ -48,7 +47,7 @@ async def speak(script: Script, take: Callable[[Chunk], None]) -> None:
     upstream = Service(name="s", dialect="elevenlabs", url="", voice="v", repair="fail", script=script)
     async with owned_tasks() as tasks:
         try:
-            await RemoteEngine(upstream).slot(Pools(upstream, tasks)).relay(Job("Hi."), take)
+            await RemoteEngine(upstream).slot(Pools(upstream.endpoint, tasks)).relay(Job("Hi."), take)
         finally:
             await anyio.sleep(0.1)
 
