@@ -9,18 +9,28 @@
 """
 
 from mux.client import (
+    CHUNKING,
     Callbacks,
     Chunk,
     ClosedEarly,
     Context,
     ContextEnd,
+    Dialogue,
+    DialogueTurn,
     Flushed,
+    Interrupted,
     OverLimit,
     Refused,
     Session,
     SpeechError,
+    StreamingCallbacks,
+    StreamingSession,
     TimedOut,
+    Turn,
     connect,
+    dialogue,
+    streaming_over,
+    streaming_session,
 )
 from mux.errors import MuxError, Problem
 from mux.links.router import Ended
@@ -28,14 +38,18 @@ from mux.protocol.messages import Alignment, Reason, Usage
 from mux.protocol.voice import VoiceSettings
 
 __all__ = [
+    "CHUNKING",
     "Alignment",
     "Callbacks",
     "Chunk",
     "ClosedEarly",
     "Context",
     "ContextEnd",
+    "Dialogue",
+    "DialogueTurn",
     "Ended",
     "Flushed",
+    "Interrupted",
     "MuxError",
     "OverLimit",
     "Problem",
@@ -43,10 +57,16 @@ __all__ = [
     "Refused",
     "Session",
     "SpeechError",
+    "StreamingCallbacks",
+    "StreamingSession",
     "TimedOut",
+    "Turn",
     "Usage",
     "VoiceSettings",
     "connect",
+    "dialogue",
+    "streaming_over",
+    "streaming_session",
 ]
 
 __version__ = "0.1.0"

@@ -73,8 +73,8 @@ class Context:
 
     @property
     def usage(self) -> Usage | None:
-        """What it used, as the service tells it; as counted here on ElevenLabs, which does not, and when
-        several sockets know a part of it. None while it lives, and when its only socket was lost."""
+        """What it used, as the service tells it; None while it lives. As counted here, by what was sent and
+        what came, on ElevenLabs, which does not tell, and where a socket was lost, which could not."""
         return self.ended.usage if self.ended is not None else None
 
     def split(self, played_ms: float) -> tuple[str, str]:

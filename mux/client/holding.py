@@ -132,8 +132,8 @@ class Holding:
             self._wake()
 
     def _counted(self, ended: Ended) -> Ended:
-        """With usage as counted here, if the service tells none, or each of several sockets a part of it."""
-        if self._places < 2 and self._is_told:
+        """With usage as counted here, if the service told none, or each of several sockets a part of it."""
+        if self._places < 2 and self._is_told and ended.usage is not None:
             return ended
         received = self._ledger.ms(self._received_bytes) or 0.0
         usage = Usage(

@@ -762,7 +762,7 @@ def check(frames: list[AudioFrame], ended: Ended | None, text: str) -> None:
     assert bounds == sorted(bounds)
     assert bounds[0] >= 0
     assert bounds[-1] <= audio_ms + 1
-    assert all(frame.audio or frame.flushed for frame in frames), "mux's words are never too late for their audio"
+    assert all(frame.audio or frame.flushed for frame in frames), "mux's words are never too late"
 
 
 @settings(max_examples=15, deadline=None, derandomize=True, database=None)
