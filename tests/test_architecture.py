@@ -142,6 +142,7 @@ def test_the_core_knows_no_clock_no_task_and_no_socket() -> None:
 def test_no_module_decides_for_one_loop_but_the_ones_for_that_loop() -> None:
     """Everything above the transports and servers runs on asyncio and on trio alike."""
     for_one_loop = {
+        "client/patter/background.py",  # Patter gives its adapters no task group, and runs on asyncio alone
         "links/trio_transport.py",
         "links/websockets_transport.py",
         "server/on_asyncio.py",
