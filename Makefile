@@ -7,7 +7,7 @@ BIN := .venv/bin
 # The SDK for JavaScript, which pip cannot install
 JS := @elevenlabs/elevenlabs-js@^2.73.0
 
-.PHONY: demo test lint types deep reference venv bench bench-gateway clients wires clean help
+.PHONY: demo test lint types deep reference venv bench bench-gateway bench-clients clients wires clean help
 
 help:
 	@echo "make demo   a dialogue over one socket, written to demo-out/"
@@ -16,6 +16,7 @@ help:
 	@echo "make reference  docs/reference, from the code"
 	@echo "make bench  latency and CPU, on both backends"
 	@echo "make bench-gateway  what the gateway costs, beside a blind pipe and HAProxy"
+	@echo "make bench-clients  mux's client beside the official SDKs and LiveKit's plugin"
 	@echo "make clients  LiveKit, Pipecat, Patter, the ElevenLabs and KugelAudio SDKs against mux serve (make wires: record them)"
 	@echo "make venv   .venv with a working .venv/bin/mux"
 
@@ -43,6 +44,9 @@ bench: .venv/.dev
 
 bench-gateway: .venv/.dev
 	$(BIN)/python tests/bench_gateway.py
+
+bench-clients: .venv/.dev .venv-clients/.clients
+	$(BIN)/python tests/bench_clients
 
 clients: .venv-clients/.clients
 	DO_NOT_TRACK=1 .venv-clients/bin/python -m pytest -q -m clients tests/clients

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any, get_args
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from mux.client.session import Session, checked_timeout, checked_voice, told_as_speech_error
 from mux.client.telling import Callbacks
+from mux.errors import MuxError
 from mux.links.endpoint import DEFAULT_TIMEOUT, Dialect, Endpoint, Pools, dialect_of
 from mux.links.pool import BUFFER_BYTES
 from mux.links.transport import Transport
@@ -18,6 +19,7 @@ from mux.tasks import owned_tasks
 
 __all__ = ["connect", "open_session", "session_over"]
 
+DIALECTS: tuple[str, ...] = get_args(Dialect)
 SLOT_SECONDS = 5.0
 """How long a context waits for a slot; as a rule an earlier one is just ending."""
 
@@ -74,10 +76,17 @@ async def connect(
         SpeechError: the socket could not be opened (`ClosedEarly`, `Refused`, `OverLimit`); the sentence says
             at which step and why. Or `Refused`: an argument is out of its range.
     """
-    asked = dict(parse_qsl(urlsplit(url).query))
     with told_as_speech_error():
+        parts = _split(url)
+        _check("dialect", dialect or "mux", among=DIALECTS)
+        _check("sockets", sockets, least=1)
+        _check("contexts_per_socket", 1 if contexts_per_socket is None else contexts_per_socket, least=1)
+        _check("buffer_bytes", buffer_bytes, least=1)
+        _check("open_timeout", open_timeout, least=0.001)
+        _check("slot_timeout", slot_timeout, least=0)
+        asked = dict(parse_qsl(parts.query))
         endpoint = Endpoint(
-            name=urlsplit(url).hostname or "the service",
+            name=parts.hostname or "the service",
             dialect=dialect or dialect_of(url),
             url=url,
             key=api_key,
@@ -104,15 +113,31 @@ async def connect(
         yield session
 
 
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise MuxError.of("invalid_parameter", f"The URL cannot be read ({error}).") from None
+
+
+def _check(name: str, value: float | str, *, least: float = 0, among: tuple[str, ...] = ()) -> None:
+    if value in among or (not among and isinstance(value, (int, float)) and value >= least):
+        return
+    allowed = f"one of {', '.join(among)}" if among else f"at least {least:g}"
+    message = f"{name} must be {allowed}, received {value!r}."
+    raise MuxError.of("invalid_parameter", message, limit=allowed, observed=value, param=name)
+
+
 @asynccontextmanager
 async def open_session(endpoint: Endpoint, callbacks: Callbacks | None = None) -> AsyncIterator[Session]:
     """A session with an endpoint (see `connect`)."""
     async with owned_tasks() as tasks:
         with told_as_speech_error():
             pools = Pools(endpoint, tasks)
-            if endpoint.settings.voice is not None or endpoint.dialect != "elevenlabs":
+            if not endpoint.needs_voice:
                 await pools.get(ContextSettings()).first()
         session = Session(pools, tasks, replay=endpoint.reopen, callbacks=callbacks)
+        pools.on_lost = session._tell_lost
         if callbacks is not None:
             await callbacks.call("on_session_started", session.session_id)
         try:
@@ -128,9 +153,13 @@ async def open_session(endpoint: Endpoint, callbacks: Callbacks | None = None) -
 async def session_over(transport: Transport, **options: Any) -> AsyncIterator[Session]:
     """A session over one transport that is open already; `options` are those of `Endpoint`."""
 
+    there = [transport]
+
     @asynccontextmanager
     async def opened() -> AsyncIterator[Transport]:
-        yield transport
+        if not there:
+            raise MuxError.of("connection_lost", "The session's only socket has ended.")
+        yield there.pop()
 
     given = {"name": "the service", "dialect": "mux", "url": "", "reopen": False, "patience": 1, **options}
     async with open_session(Endpoint(opener=opened, **given)) as session:

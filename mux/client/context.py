@@ -6,33 +6,17 @@ from collections.abc import AsyncIterator
 
 import anyio
 import anyio.lowlevel
-import msgspec
 
 from mux.client.errors import SpeechError, speech_error
-from mux.client.holding import Holding
+from mux.client.holding import Chunk, Flushed, Holding
 from mux.client.ledger import Ledger
 from mux.errors import MuxError, Problem
 from mux.links.link import LinkContext
 from mux.links.router import Ended
-from mux.protocol.messages import Alignment, Reason, Usage
+from mux.protocol.messages import Reason, Usage
 from mux.protocol.voice import ContextSettings
 
 __all__ = ["Chunk", "Context", "Flushed"]
-
-
-class Chunk(msgspec.Struct, frozen=True):
-    """A piece of a context's audio, in the session's output format; `alignment` has times in ms from the
-    context's start (None: unknown)."""
-
-    context: str
-    audio: bytes
-    alignment: Alignment | None
-
-
-class Flushed(msgspec.Struct, frozen=True):
-    """All audio has come that a flush of this context asked for. Only KugelAudio's wire tells it."""
-
-    context: str
 
 
 class Context:
@@ -68,7 +52,7 @@ class Context:
 
     @property
     def audio_ms(self) -> float | None:
-        """How much audio was read of it, in ms; None if the output format does not tell (mp3, opus)."""
+        """How much audio has come, in ms; None if the output format does not tell (mp3, opus)."""
         return self._ledger.audio_ms
 
     @property
@@ -184,24 +168,16 @@ class Context:
         # Also who has much to read, or to send, lets others go on.
         await anyio.lowlevel.checkpoint()
         holding = self._holding
-        while True:
-            inner = holding.inner
-            if holding.saved:
-                audio, alignment = holding.saved.popleft()
-            elif inner is not None and (frame := await inner.inbox.get()) is not None:
-                if frame.flushed:
-                    return Flushed(self.name)
-                audio, alignment = self._ledger.heard(bytes(frame.audio), frame.alignment)
-            elif inner is not holding.inner or holding.saved:
-                continue
-            elif self.ended is None:
-                await holding.change()
-                continue
-            else:
+        while not holding.arrived:
+            if holding.ended is not None:
                 holding.is_read = True
                 return None
-            if audio or alignment:
-                return Chunk(self.name, audio, alignment)
+            await holding.change()
+        return holding.take()
+
+    def put_back(self, chunk: Chunk) -> None:
+        """Undo a `next_chunk`: its next reader begins with it."""
+        self._holding.put_back(chunk)
 
     async def wait_ended(self) -> Ended:
         """Wait for the context's end without reading its audio."""

@@ -15,6 +15,8 @@ __all__ = ["Ledger"]
 
 NEAR = 12
 """Characters that a service may leave out of its alignment before it is no longer followed."""
+BACK = 30
+"""Milliseconds that a time may lie before the one it follows, and still be of the same clock."""
 MOST = 65536
 """Characters whose times are remembered; the older half is forgotten above it."""
 
@@ -48,7 +50,9 @@ class Ledger:
         self._reported = 0
         """Before this one, all characters were told to the listener in earlier attempts."""
         self._shift = 0.0
-        """Where this attempt's audio begins on the listener's clock."""
+        """Where the times that come now begin on the listener's clock."""
+        self._last = 0
+        """The last of those times."""
         self._in_word = 0.0
         """How much of this attempt's first word was heard in the last one; in ms."""
         self._skip = 0
@@ -78,6 +82,8 @@ class Ledger:
 
     def heard(self, audio: bytes, alignment: Alignment | None) -> tuple[bytes, Alignment | None]:
         """A frame arrived. Returns what of it is new to the listener."""
+        if alignment is not None and alignment.starts:
+            self._follow_clock(alignment)
         if self._in_word:
             lead = alignment.starts[0] if alignment and alignment.starts else 0
             self._leave_out(lead + self._in_word)
@@ -97,6 +103,12 @@ class Ledger:
             self._new.append(alignment)
         return audio, alignment
 
+    def _follow_clock(self, alignment: Alignment) -> None:
+        """Some services' times begin anew with every piece that they speak."""
+        if alignment.starts[0] < self._last - BACK and (now := self.audio_ms) is not None:
+            self._shift = now
+        self._last = alignment.ends[-1]
+
     def _leave_out(self, ms: float) -> None:
         self._in_word = 0.0
         self._shift -= ms
@@ -112,10 +124,14 @@ class Ledger:
         return self._text[self._goes_on_at()[0] - self._forgotten :]
 
     @property
+    def has_words_left(self) -> bool:
+        """Whether words are known not to have been heard."""
+        return any(character.isalnum() for character in self.unspoken or "")
+
+    @property
     def is_all_spoken(self) -> bool:
         """Whether every word is known to have been heard."""
-        unspoken = self.unspoken
-        return unspoken is not None and not any(character.isalnum() for character in unspoken)
+        return self.unspoken is not None and not self.has_words_left
 
     def split(self, played_ms: float) -> tuple[str, str]:
         """What was heard by a listener who has come so far, and what was not: the word that was being said
@@ -140,7 +156,7 @@ class Ledger:
                 return None
             at, in_word = self._goes_on_at()
         self._reported, self._next = max(self._reported, self._next), at
-        self._shift, self._in_word, self._skip = self.audio_ms or 0.0, in_word, 0
+        self._shift, self._in_word, self._skip, self._last = self.audio_ms or 0.0, in_word, 0, 0
         bounds = [at, *(cut for cut in self._flushes if cut > at), self.characters]
         return [self._text[i - self._forgotten : j - self._forgotten] for i, j in pairwise(bounds)]
 

@@ -21,6 +21,7 @@ from mux.links.endpoint import Endpoint, Pools
 from mux.links.link import CLOSE_SECONDS
 from mux.protocol.messages import Usage
 from mux.protocol.voice import INACTIVITY_RANGE, ContextSettings, VoiceSettings, voice_settings
+from mux.tasks import owned_tasks
 
 __all__ = ["Session", "checked_timeout", "checked_voice"]
 
@@ -54,12 +55,11 @@ class Session:
         self._contexts: dict[Context, Holding] = {}
         """Those that live, or were not read; the newest last."""
         self._usage: dict[str, Usage] = {}
-        self._closing = False
-        self._over = False
-        """Nobody runs its tasks any more."""
+        self._closed: Problem | None = None
+        """Why nothing can be opened any more."""
         self._merged: Merged | None = None
-        self._following = 0
-        """Contexts that callbacks have not been told the end of."""
+        self._following: set[int] = set()
+        """Tasks that tell callbacks of a context."""
         self._told = anyio.Event()
 
     # --- what is known -------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class Session:
             context.stop()
             if holding := self._contexts.get(context):
                 holding.is_read = True
-                self._forget_read(context)
+                self._forget()
 
     async def create_context(
         self,
@@ -181,8 +181,11 @@ class Session:
                 chunk_length_schedule=chunk_length_schedule,
                 inactivity_timeout=checked_timeout(inactivity_timeout),
             )
-            if self._over or (self._closing and self.is_connected):
-                raise MuxError.of("closed_early", "This session is being closed; open another one.")
+            if self._closed is not None:
+                raise MuxError(self._closed)
+            if self.endpoint.needs_voice and voice is None:
+                raise MuxError.of("missing_voice", "ElevenLabs' sockets are of one voice. Name a voice.")
+        self._forget()
         ledger = Ledger(self._bytes_per_ms, late_times=self.endpoint.dialect == "kugelaudio")
         holding = Holding(
             name,
@@ -200,16 +203,19 @@ class Session:
             await holding.wait_placed()
         except BaseException:
             holding.stop()
+            self._contexts.pop(context, None)
             raise
         if holding.inner is None and (error := context.error):
-            del self._contexts[context]
+            self._contexts.pop(context, None)
             raise error
         self._tell(context)
         return context
 
     async def send(self, name: str, text: str, *, flush: bool = False) -> None:
-        """`Context.send` by name; a context that is not open is opened."""
-        context = self._newest(name) or await self.create_context(name)
+        """`Context.send` by name; one that is not there, or was closed, is opened."""
+        context = self._newest(name)
+        if context is None or self._contexts[context].closing:
+            context = await self.create_context(name)
         await context.send(text, flush=flush)
 
     async def flush(self, name: str) -> None:
@@ -238,41 +244,55 @@ class Session:
 
         A context that fails ends no other. The iteration ends when no context is open; with `stay` only when
         the session was closed. What is read here is not read in another way. Who does not go on reading lets
-        each context buffer to its bound.
+        each context buffer to its bound; who leaves the block early can read on in another way.
         """
         if self._merged is not None or self._callbacks is not None:
             raise ValueError("The contexts of this session are being read already, all together.")
-        self._merged = Merged(self._tasks, self._contexts, stay=stay)
-        try:
-            yield self._merged
-        finally:
-            self._merged.close()
-            self._merged = None
+        self._forget()
+        async with owned_tasks() as tasks:
+            unread = [context for context, holding in self._contexts.items() if not holding.is_read]
+            self._merged = Merged(tasks, unread, stay=stay)
+            try:
+                yield self._merged
+            finally:
+                self._merged.close()
+                self._merged = None
 
     async def close(self) -> None:
         """Have every context say what it has, and close the sockets (`close_socket`); waits at most 10 s, and
         as long again for callbacks that have not been told all. Cancelling leaves the sockets to `connect`,
         which closes them."""
-        self._closing = True
-        if self.endpoint.dialect == "elevenlabs":  # it would drop what was not flushed
-            with anyio.move_on_after(CLOSE_SECONDS):
-                living = [context for context in self._contexts if context.ended is None]
-                for context in living:
-                    await context.close()
-                for context in living:
-                    await context.wait_ended()
+        self._closed = self._closed or _CLOSED
+        with anyio.move_on_after(CLOSE_SECONDS):
+            await self._let_finish()
+        for holding in self._contexts.values():
+            holding.stay()
         async with anyio.create_task_group() as tasks:
             for pool in self._pools:
                 tasks.start_soon(pool.finish)
+        lost = [pool.lost for pool in self._pools if pool.lost is not None]
+        self._closed = lost[-1] if lost else self._closed
         if self._merged is not None:
             self._merged.end()
-        with anyio.move_on_after(CLOSE_SECONDS):
-            while self._following:
-                await self._told.wait()
+        if anyio.get_current_task().id not in self._following:
+            with anyio.move_on_after(CLOSE_SECONDS):
+                while self._following:
+                    await self._told.wait()
+
+    async def _let_finish(self) -> None:
+        """Where the socket's own close would cut them short, or may break, contexts are closed before it."""
+        if self.endpoint.dialect == "elevenlabs" or self.endpoint.reopen:
+            living = [context for context in self._contexts if context.ended is None]
+            for context in living:
+                await context.close()
+            for context in living:
+                await context.wait_ended()
 
     def _leave(self) -> None:
         """Its block is left; `connect` calls it."""
-        self._closing = self._over = True
+        self._closed = self._closed or _CLOSED
+        if self._merged is not None:
+            self._merged.end()
 
     # --- the contexts it has -------------------------------------------------------------------------
 
@@ -295,29 +315,38 @@ class Session:
             self._usage[context.name] = context.usage
         if len(self._usage) > REMEMBERED:
             del self._usage[next(iter(self._usage))]
-        self._forget_read(context)
+        self._forget()
 
-    def _forget_read(self, context: Context) -> None:
+    def _forget(self) -> None:
         """What has ended and is read needs no memory, nor does the oldest of much that nobody reads."""
-        holding = self._contexts.get(context)
-        if holding is not None and holding.ended is not None and holding.is_read:
-            del self._contexts[context]
-        unread = [one for one in self._contexts if one.ended is not None]
-        for one in unread[:-UNREAD]:
-            del self._contexts[one]
-
-    async def _follow(self, context: Context, callbacks: Callbacks) -> None:
-        await callbacks.follow(context)
-        self._following -= 1
-        self._told.set()
-        self._told = anyio.Event()
+        waiting, unread_bytes = 0, 0
+        for context, holding in reversed(list(self._contexts.items())):
+            if holding.ended is not None:
+                waiting += not holding.is_read
+                unread_bytes += holding.unread_bytes
+                if holding.is_read or waiting > UNREAD or unread_bytes > self.endpoint.buffer_bytes:
+                    del self._contexts[context]
 
     def _tell(self, context: Context) -> None:
         if self._callbacks is not None:
-            self._following += 1
             self._tasks.start_soon(self._follow, context, self._callbacks)
         elif self._merged is not None:
             self._merged.add(context)
+
+    async def _follow(self, context: Context, callbacks: Callbacks) -> None:
+        task = anyio.get_current_task().id
+        self._following.add(task)
+        try:
+            await callbacks.follow(context)
+        finally:
+            self._following.remove(task)
+            self._told.set()
+            self._told = anyio.Event()
+
+    def _tell_lost(self, problem: Problem) -> None:
+        """A socket with contexts on it was lost."""
+        if self._callbacks is not None:
+            self._tasks.start_soon(self._callbacks.call, "on_error", speech_error(problem), None)
 
 
 @contextmanager
@@ -356,3 +385,6 @@ def _bytes_per_ms(output_format: str) -> float | None:
     if known is None or known.codec not in BYTES_PER_SAMPLE:
         return None
     return known.sample_rate * BYTES_PER_SAMPLE[known.codec] / 1000
+
+
+_CLOSED = Problem(code="closed_early", message="This session was closed; open another one.")

@@ -91,21 +91,25 @@ class Merged:
         self._stay = stay
         self._open = 0
         """Contexts whose end has not been told."""
+        self._ended = False
         self._send, self._receive = anyio.create_memory_object_stream[Event](0)
         for context in contexts:
             self.add(context)
 
     def add(self, context: Context) -> None:
-        self._open += 1
-        self._tasks.start_soon(self._pump, context, self._send.clone())
+        """Tell of this one, too."""
+        if not self._ended:
+            self._open += 1
+            self._tasks.start_soon(self._pump, context, self._send.clone())
 
     def end(self) -> None:
         """No contexts are added any more."""
+        self._ended = True
         self._send.close()
 
     def close(self) -> None:
-        """Nobody reads any more."""
-        self._send.close()
+        """Nobody reads any more: what was taken from a context goes back."""
+        self.end()
         self._receive.close()
 
     def __aiter__(self) -> AsyncIterator[Event]:
@@ -124,5 +128,9 @@ class Merged:
     async def _pump(self, context: Context, send: MemoryObjectSendStream[Event]) -> None:
         with send, suppress(anyio.BrokenResourceError):
             while (chunk := await context.next_chunk()) is not None:
-                await send.send(chunk)
+                try:
+                    await send.send(chunk)
+                except BaseException:
+                    context.put_back(chunk)
+                    raise
             await send.send(ContextEnd(context.name, await context.wait_ended(), context.error))

@@ -22,6 +22,8 @@ __all__ = [
     "ServerDialect",
     "SocketError",
     "Sound",
+    "Unreadable",
+    "unreadable",
 ]
 
 
@@ -105,7 +107,36 @@ class SocketError(msgspec.Struct, frozen=True):
     problem: Problem
 
 
-Received: TypeAlias = AudioFrame | ContextError | ContextClosed | Flushed | SocketError | Warning
+class Unreadable(msgspec.Struct, frozen=True):
+    """A frame that cannot be read: something of `context` is missing (None: whose it was is not known)."""
+
+    problem: Problem
+    context: str | None = None
+
+
+Received: TypeAlias = AudioFrame | ContextError | ContextClosed | Flushed | SocketError | Unreadable | Warning
+
+
+class _Named(msgspec.Struct):
+    """The ids that a frame may carry, whatever else stands in it."""
+
+    contextId: str | None = None
+    context_id: str | None = None
+
+
+_name_in = msgspec.json.Decoder(_Named).decode
+
+
+def unreadable(data: str | bytes, error: Exception) -> Unreadable | SocketError:
+    """What to make of a frame that a decoder refused: what names no context is missing to none."""
+    cause = f"The server sent a frame that is not of this protocol ({type(error).__name__})."
+    try:
+        named = _name_in(data)
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return Unreadable(Problem(code="connection_lost", message=f"{cause} The socket was left."))
+    if context := named.contextId or named.context_id:
+        return Unreadable(Problem(code="engine_failed", message=cause), context)
+    return SocketError(Problem(code="upstream_error", message=cause))
 
 
 class ClientDialect(Protocol):
@@ -121,5 +152,5 @@ class ClientDialect(Protocol):
         ...
 
     def decode(self, data: str | bytes) -> list[Received]:
-        """What a server's frame says. An unreadable frame is a `SocketError` with code `upstream_error`."""
+        """What a server's frame says. Never raises: a frame of another protocol is `Unreadable`."""
         ...

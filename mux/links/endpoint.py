@@ -14,6 +14,7 @@ import msgspec
 from mux.dialects.base import ClientDialect
 from mux.dialects.elevenlabs import ElevenLabsClient, socket_url
 from mux.dialects.kugelaudio import KugelAudioClient, multi_url
+from mux.errors import Problem
 from mux.links.pool import BUFFER_BYTES, PATIENT_FAILURES, PLACE_SECONDS, Connect, Pool, Target, connecting
 from mux.protocol.voice import ContextSettings, clamp_timeout, inherit
 
@@ -89,8 +90,16 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             seconds = None
         return clamp_timeout(seconds) or DEFAULT_TIMEOUT
 
+    @property
+    def needs_voice(self) -> bool:
+        """Whether a socket cannot be opened before a voice is known."""
+        named = self.settings.voice is not None or urlsplit(self.url).path.endswith("/multi-stream-input")
+        return self.dialect == "elevenlabs" and not named and self.opener is None
+
     def bound(self, wanted: ContextSettings) -> Bound:
         """What the socket of a context that asks for this has to be bound to."""
+        if self.opener is not None:
+            return Bound()  # it opens but one kind
         asked = inherit(self.settings, wanted)
         normalize = asked.normalize is not False
         if self.dialect == "elevenlabs":
@@ -158,6 +167,8 @@ class Pools:
 
     def __init__(self, endpoint: Endpoint, tasks: anyio.abc.TaskGroup) -> None:
         self.endpoint = endpoint
+        self.on_lost: Callable[[Problem], None] | None = None
+        """Called when a socket with contexts on it was lost."""
         self._tasks = tasks
         self._pools: dict[Bound, Pool] = {}
 
@@ -167,12 +178,16 @@ class Pools:
         pool = self._pools.pop(key, None)
         if pool is None:
             if len(self._pools) >= POOLS:
-                idle = next((key for key, pool in self._pools.items() if not pool.used), None)
+                idle = next((key for key, pool in self._pools.items() if pool.idle), None)
                 if idle is not None:
                     self._pools.pop(idle).close()
-            pool = Pool(self.endpoint.target(key), self._tasks)
+            pool = Pool(self.endpoint.target(key), self._tasks, on_lost=self._lost)
         self._pools[key] = pool  # the last used stands last
         return pool
+
+    def _lost(self, problem: Problem) -> None:
+        if self.on_lost is not None:
+            self.on_lost(problem)
 
     def __iter__(self) -> Iterator[Pool]:
         return iter(list(self._pools.values()))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import anyio
 import anyio.abc
 
-from mux.dialects.base import ClientDialect
+from mux.dialects.base import ClientDialect, Unreadable
 from mux.errors import MuxError, Problem
 from mux.links.router import Ended, Inbox, Router
 from mux.links.transport import Disconnected, Transport
@@ -139,7 +139,7 @@ class Link:
         self._dialect = dialect
         self._tasks = tasks
         self._inactivity_timeout = inactivity_timeout
-        self._buffer_bytes = buffer_bytes
+        self.buffer_bytes = buffer_bytes
         self._queue: deque[_Message] = deque()
         self._unsent = 0
         self._queued = anyio.Event()
@@ -167,7 +167,7 @@ class Link:
             raise MuxError(self._gone)
         self._ids += 1
         wire_id = f"{name}.{self._ids}"
-        context = LinkContext(self, wire_id, settings, Inbox(self._buffer_bytes))
+        context = LinkContext(self, wire_id, settings, Inbox(self.buffer_bytes))
         self.say(Open(wire_id, settings))
         self.router.add(wire_id, context.inbox)
         if keepalive:
@@ -195,7 +195,7 @@ class Link:
         self._unsent = sum(len(message.frame) for message in self._queue)
         self._queued.set()
 
-    def give_up(self, wire_id: str, problem: Problem, reason: Reason = Reason.FAILED) -> None:
+    def give_up(self, wire_id: str, problem: Problem | None, reason: Reason = Reason.FAILED) -> None:
         """End a context from this side."""
         self.router.end_one(wire_id, reason, problem)
 
@@ -223,11 +223,12 @@ class Link:
     async def read(self) -> None:
         """Route everything that arrives, until the socket ends."""
         try:
-            while True:
+            while self._gone is None:
                 for received in self._dialect.decode(await self._transport.receive()):
-                    overflowed = self.router.route(received)
-                    if overflowed is not None:
-                        self._cut_off(overflowed)
+                    if isinstance(received, Unreadable):
+                        self._miss(received)
+                    elif (overflowed := self.router.route(received)) is not None:
+                        self.cut_off(overflowed)
         except Disconnected as ending:
             said = f"The socket has ended: {ending}"
             self.end(Problem(code="connection_lost", message=said, observed=ending.ending.code))
@@ -258,11 +259,20 @@ class Link:
                 with anyio.move_on_at(quiet_until):
                     await context.inbox.wait_ended()
 
-    def _cut_off(self, wire_id: str) -> None:
+    def _miss(self, frame: Unreadable) -> None:
+        """Something is missing: whose it is ends here, before anybody takes what follows for the whole."""
+        if frame.context is None:
+            self.end(frame.problem)
+        else:
+            self.say_first(frame.context, Close(frame.context, immediate=True))
+            self.give_up(frame.context, frame.problem)
+
+    def cut_off(self, wire_id: str) -> None:
+        """End a context whose audio nobody reads."""
         problem = Problem(
             code="slow_consumer",
-            message=f"More than {self._buffer_bytes} bytes of this context's audio were not read.",
-            limit=self._buffer_bytes,
+            message=f"More than {self.buffer_bytes} bytes of this context's audio were not read.",
+            limit=self.buffer_bytes,
         )
         self.say_first(wire_id, Close(wire_id, immediate=True))
         self.give_up(wire_id, problem)

@@ -8,6 +8,7 @@ nothing new.
 
 from __future__ import annotations
 
+import math
 import random
 import ssl
 from collections import deque
@@ -21,7 +22,7 @@ import msgspec
 
 from mux.dialects.base import ClientDialect
 from mux.errors import MuxError, Problem
-from mux.links.link import Link, LinkContext, open_link
+from mux.links.link import CANCEL_SECONDS, Link, LinkContext, open_link
 from mux.links.transport import Transport, open_transport
 from mux.log import get_logger
 from mux.protocol.voice import ContextSettings
@@ -94,10 +95,18 @@ class _Socket:
 class Pool:
     """The sockets to one service; made by `open_pool`."""
 
-    def __init__(self, target: Target, tasks: anyio.abc.TaskGroup, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        tasks: anyio.abc.TaskGroup,
+        seed: int | None = None,
+        on_lost: Callable[[Problem], None] | None = None,
+    ) -> None:
+        """`on_lost` is called when a socket with contexts on it was lost."""
         self.target = target
         self.opened = 0
         """Sockets opened so far."""
+        self._on_lost = on_lost
         self._tasks = tasks
         self._sockets: list[_Socket] = []
         self._waiting = 0
@@ -106,7 +115,9 @@ class Pool:
         self._trouble: Problem | None = None
         """Why the last attempt to open a socket failed."""
         self._lost: Problem | None = None
-        """How the last socket ended, if it may not be replaced."""
+        """How a socket was lost last."""
+        self._losses = 0
+        """Sockets that were lost with contexts on them, and are not to be replaced where `reopen` is off."""
         self._blocked_until = -float("inf")
         self._over = False
         """The sockets are being closed for good."""
@@ -123,6 +134,11 @@ class Pool:
     def used(self) -> int:
         """How many slots are taken, closing contexts included."""
         return sum(socket.used for socket in self._sockets)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody has a slot, or waits for one."""
+        return not self.used and not self._waiting
 
     @property
     def links(self) -> list[Link]:
@@ -152,7 +168,7 @@ class Pool:
         Raises:
             MuxError: `busy` if no slot was free in time, or why no socket can be opened.
         """
-        socket = await self._place()
+        socket = await self._place(self.target.place_seconds)
         link = socket.link
         assert link is not None
         try:
@@ -165,12 +181,13 @@ class Pool:
         finally:
             if context.inbox.ended is None:
                 context.cancel()
-                self._tasks.start_soon(self._confirm, socket, context)
-            else:
-                if context.inbox.ended.problem is None:
-                    self._failures = 0
-                    self._trouble = None
+            elif context.inbox.ended.problem is None:
+                self._failures = 0
+                self._trouble = None
+            if context.inbox.confirmed:
                 self._release(socket)
+            else:
+                self._tasks.start_soon(self._confirm, socket, context)
 
     def retire(self, context: LinkContext) -> None:
         """The socket of this context is not to be trusted: it gets no further ones, and is closed when the
@@ -194,8 +211,8 @@ class Pool:
             self._retire(socket)
 
     async def first(self) -> None:
-        """Have a socket open. Raises MuxError if that cannot be done."""
-        self._release(await self._place())
+        """Have a socket open. Takes as long as opening one does. Raises MuxError if that cannot be done."""
+        self._release(await self._place(math.inf))
 
     async def warm(self) -> None:
         """Have a socket open. Raises MuxError if that cannot be done, and trying again would not help."""
@@ -208,9 +225,9 @@ class Pool:
 
     # --- slots -------------------------------------------------------------------------------------
 
-    async def _place(self) -> _Socket:
-        """Take a slot, opening sockets as need be."""
-        deadline = anyio.current_time() + self.target.place_seconds
+    async def _place(self, seconds: float) -> _Socket:
+        """Take a slot within so many seconds, opening sockets as need be."""
+        deadline = anyio.current_time() + seconds
         self._waiting += 1
         try:
             while True:
@@ -233,7 +250,7 @@ class Pool:
         opening = sum(socket.link is None for socket in self._sockets)
         present = sum(not socket.retired.is_set() for socket in self._sockets)
         if not self.target.reopen:
-            present = max(present, self.opened)
+            present += self._losses
         while opening * self.target.contexts < self._waiting and present < self.target.sockets:
             socket = _Socket()
             self._sockets.append(socket)
@@ -243,7 +260,10 @@ class Pool:
 
     def _refuse_if_hopeless(self) -> None:
         """Nobody waits for a service that has failed again and again, or refuses us."""
-        if self._lost is not None and not any(not socket.retired.is_set() for socket in self._sockets):
+        if self._over:
+            raise MuxError(self._lost or _CLOSED)
+        gone = self._losses >= self.target.sockets and not self.target.reopen
+        if gone and self._lost is not None and not self.connected:
             raise MuxError(self._lost)
         wait = self._blocked_until - anyio.current_time()
         trouble = self._trouble
@@ -253,6 +273,9 @@ class Pool:
             raise MuxError(msgspec.structs.replace(trouble, retry_after_ms=round(wait * 1000)))
 
     def _full(self) -> Problem:
+        if not self.connected:
+            message = f"No socket to {self.target.name} was open within {self.target.place_seconds:g} s."
+            return Problem(code="timed_out", message=message, limit=self.target.place_seconds)
         most = self.target.contexts * self.target.sockets
         waited = f" for {self.target.place_seconds:g} s" if self.target.place_seconds else ""
         return Problem(
@@ -265,9 +288,10 @@ class Pool:
         )
 
     async def _confirm(self, socket: _Socket, context: LinkContext) -> None:
-        """Wait until the service has confirmed a cancel; a service that does not loses the socket."""
-        ended = await context.cancelled()
-        if ended.problem is not None and ended.problem.code == "timed_out":
+        """Wait until the service has said the end, too; a service that does not loses the socket."""
+        with anyio.move_on_after(CANCEL_SECONDS):
+            await context.inbox.wait_confirmed()
+        if not context.inbox.confirmed:
             self.retire(context)
         self._release(socket)
 
@@ -302,6 +326,7 @@ class Pool:
                 self._wake()
                 await self._keep(socket, link)
                 useless = anyio.current_time() - since < SHORT_LIFE and not link.router.filed
+                self._lose(socket, link)
                 if link.problem is not None and useless and not socket.retired.is_set() and not self._over:
                     # It takes us in and throws us out: that is a refusal, too.
                     self._failed(link.problem)
@@ -311,7 +336,6 @@ class Pool:
             if socket.link is not None:
                 self._dropped += socket.link.router.dropped
                 self._warnings += [warning.problem for warning in socket.link.router.warnings]
-                self._lost = self._lost if self.target.reopen else socket.link.problem
             socket.retired.set()
             self._sockets.remove(socket)
             self._wake()
@@ -330,6 +354,21 @@ class Pool:
             await link.close()
             tasks.cancel_scope.cancel()
 
+    @property
+    def lost(self) -> Problem | None:
+        """How a socket was lost last; None if none was."""
+        return self._lost
+
+    def _lose(self, socket: _Socket, link: Link) -> None:
+        """A socket has ended. What was retired here, or had nobody on it, is no loss."""
+        if socket.retired.is_set() or link.problem is None:
+            return
+        self._lost = link.problem
+        if link.router.lost:
+            self._losses += 1
+            if self._on_lost is not None and not self._over:
+                self._on_lost(link.problem)
+
     def _failed(self, problem: Problem) -> None:
         self._failures += 1
         self._trouble = problem
@@ -343,6 +382,9 @@ class Pool:
     def _wake(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
+
+
+_CLOSED = Problem(code="closed_early", message="The sockets are being closed; open others.")
 
 
 @asynccontextmanager

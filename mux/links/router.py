@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import TypeAlias
 
 import anyio
 import msgspec
 
-from mux.dialects.base import AudioFrame, ContextError, Flushed, Received, SocketError
+from mux.dialects.base import AudioFrame, ContextError, Flushed, SocketError
 from mux.errors import Problem
 from mux.protocol.messages import ContextClosed, Reason, Usage, Warning
 
@@ -37,7 +38,11 @@ class Inbox:
         self._limit = limit
         self._frames: deque[AudioFrame] = deque()
         self._waiting_bytes = 0
+        self.confirmed = False
+        """The service has said the end, or cannot any more: its slot is free."""
+        self._confirmation: anyio.Event | None = None
         self._listener: Callable[[AudioFrame], None] | None = None
+        self._flush_listener: Callable[[], None] | None = None
         self._muted = False
         self._problem: Problem | None = None
         self._changed: anyio.Event | None = None
@@ -60,15 +65,23 @@ class Inbox:
 
     def flushed(self, context: str) -> None:
         """All that a flush asked for has come."""
-        if self.ended is None and not self._muted and self._listener is None:
+        if self.ended is not None or self._muted:
+            return
+        if self._listener is None:
             self._frames.append(AudioFrame(context, b"", flushed=True))
             self._wake()
+        elif self._flush_listener is not None:
+            self._flush_listener()
 
-    def listen(self, listener: Callable[[AudioFrame], None]) -> None:
-        """Hand frames to `listener` as they come, from before the first one on. The socket's reader calls it,
-        so it may neither block nor raise. No task has to wake for a frame then, which would cost several
-        times as much as the call."""
+    def listen(
+        self, listener: Callable[[AudioFrame], None], flushed: Callable[[], None] | None = None
+    ) -> None:
+        """Hand frames to `listener` as they come, from before the first one on, and call `flushed` when a
+        flush has been answered. The socket's reader calls them, so they may neither block nor raise; how much
+        may wait is then theirs to bound. No task has to wake for a frame, which would cost several times as
+        much as the call."""
         self._listener = listener
+        self._flush_listener = flushed
 
     def fail(self, problem: Problem) -> None:
         """Remember why the end that is about to come comes."""
@@ -109,6 +122,18 @@ class Inbox:
         assert self.ended is not None
         return self.ended
 
+    def confirm(self) -> None:
+        """The service will say no more about it."""
+        self.confirmed = True
+        if self._confirmation is not None:
+            self._confirmation.set()
+
+    async def wait_confirmed(self) -> None:
+        """Wait until the service has said the end, which this side may have done long before."""
+        if not self.confirmed:
+            self._confirmation = self._confirmation or anyio.Event()
+            await self._confirmation.wait()
+
     async def _change(self) -> None:
         self._changed = self._changed or anyio.Event()
         await self._changed.wait()
@@ -119,6 +144,9 @@ class Inbox:
             self._changed = None
 
 
+Routed: TypeAlias = AudioFrame | ContextError | ContextClosed | Flushed | SocketError | Warning
+
+
 class Router:
     """The inboxes of one socket by wire id."""
 
@@ -127,6 +155,8 @@ class Router:
         """Frames of audio that belonged to a context."""
         self.dropped = 0
         """Frames that belonged to no live context."""
+        self.lost = 0
+        """Contexts that had not ended when the socket did."""
         self.problem: Problem | None = None
         """Why the server is about to close the socket."""
         self.warnings: deque[Warning] = deque(maxlen=100)
@@ -136,9 +166,10 @@ class Router:
         self._inboxes[id] = inbox
 
     def __len__(self) -> int:
-        return len(self._inboxes)
+        """How many contexts have not ended."""
+        return sum(inbox.ended is None for inbox in self._inboxes.values())
 
-    def route(self, received: Received) -> str | None:
+    def route(self, received: Routed) -> str | None:
         """File what was received. Returns the id of a context that overflowed, if one did."""
         if isinstance(received, SocketError):
             self.problem = received.problem
@@ -150,8 +181,7 @@ class Router:
         if isinstance(received, Flushed):
             if inbox is not None:
                 inbox.flushed(received.context)
-            return None
-        if inbox is None:
+        elif inbox is None or (inbox.ended is not None and not isinstance(received, ContextClosed)):
             self.dropped += 1
         elif isinstance(received, AudioFrame):
             self.filed += 1
@@ -164,16 +194,19 @@ class Router:
         return None
 
     def end_one(self, id: str, reason: Reason, problem: Problem | None) -> None:
-        """End a context from this side; whatever still comes for it is dropped."""
-        if inbox := self._inboxes.pop(id, None):
+        """End a context from this side. Whatever still comes for it is dropped, but for its end."""
+        if inbox := self._inboxes.get(id):
             inbox.end(reason, problem=problem)
 
     def end_all(self, problem: Problem) -> None:
         """The socket is gone."""
+        self.lost = len(self)
         for inbox in self._inboxes.values():
             inbox.end(Reason.SOCKET_CLOSED, problem=self.problem or problem)
+            inbox.confirm()
         self._inboxes.clear()
 
     def _end(self, closed: ContextClosed, inbox: Inbox) -> None:
         del self._inboxes[closed.context]
         inbox.end(closed.reason, closed.usage, closed.problem)
+        inbox.confirm()

@@ -93,6 +93,10 @@ class Context:
         """The next audio, or None when no more comes, whatever the reason (see `error`)."""
         return self._loop.run(self._context.next_chunk)
 
+    def put_back(self, chunk: Chunk) -> None:
+        """Undo a `next_chunk`: its next reader begins with it."""
+        self._loop.read(lambda: self._context.put_back(chunk))
+
     def next_event(self) -> Chunk | Flushed | None:
         """Likewise, with the word that a flush has been answered."""
         return self._loop.run(self._context.next_event)

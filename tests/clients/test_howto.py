@@ -30,8 +30,10 @@ pytestmark = [pytest.mark.clients, pytest.mark.espeak]
 
 
 def test_every_page_is_run() -> None:
-    """But for the gateway's, about accounts of others: tests/test_config_engines.py reads its files."""
-    assert {path.stem for path in PAGES.glob("*.md")} == {*CLIENTS, "gateway"}
+    """But for those that are about accounts and services of others (tests/test_config_engines.py reads the
+    gateway's files), and the client's, whose programs tests/test_docs.py runs."""
+    elsewhere = {"client", "doctor", "gateway", "tap"}
+    assert {path.stem for path in PAGES.glob("*.md")} == {*CLIENTS, *elsewhere}
 
 
 @pytest.mark.parametrize("name", CLIENTS)

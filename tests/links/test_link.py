@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import anyio
 import anyio.lowlevel
 import pytest
@@ -234,12 +236,38 @@ async def test_what_the_block_raises_comes_out_as_it_is_and_everything_stops() -
         await fail()
 
 
+@pytest.mark.parametrize("junk", ["nonsense", "[]", "{"])
+async def test_something_that_cannot_be_read_ends_the_socket_and_says_so(junk: str) -> None:
+    """It may have been anybody's audio: nobody is told that he heard all."""
+    async with linked() as (link, server):
+        context = link.open("a", NOTHING)
+        await server.audio(context.wire_id)
+        await server.end.send(junk)
+        assert await context.inbox.get()
+        ended = await context.inbox.wait_ended()
+        assert ended.problem is not None
+        assert (ended.problem.code, ended.problem.retryable) == ("connection_lost", True)
+        assert "not of this protocol" in ended.problem.message
+        assert not link.connected
+
+
+async def test_audio_that_cannot_be_read_ends_its_context_alone() -> None:
+    async with linked() as (link, server):
+        a, b = link.open("a", NOTHING), link.open("b", NOTHING)
+        await server.end.send(json.dumps({"audio": "é", "contextId": a.wire_id}))
+        ended = await a.inbox.wait_ended()
+        assert ended.problem is not None
+        assert (ended.problem.code, ended.problem.retryable) == ("engine_failed", True)
+        await server.audio(b.wire_id)
+        await server.final(b.wire_id, reason="completed", usage={})
+        assert await b.inbox.get()
+        assert (await b.inbox.wait_ended()).reason is Reason.COMPLETED
+
+
 async def test_a_frame_that_is_no_frame_harms_no_context() -> None:
     async with linked() as (link, server):
         context = link.open("a", NOTHING)
         for junk in (
-            "nonsense",
-            "[]",
             '{"audio": "é"}',
             '{"isFinal": true, "contextId": "nobody", "mux": 5}',
         ):

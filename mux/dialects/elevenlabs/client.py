@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mux.dialects.base import AudioFrame, ContextError, Received, SocketError
+from mux.dialects.base import AudioFrame, ContextError, Received, SocketError, unreadable
 from mux.dialects.elevenlabs.wire import ClientMessage, Extras, Facts, WireAlignment
 from mux.errors import ERRORS, Problem
 from mux.protocol.messages import (
@@ -99,8 +99,7 @@ class ElevenLabsClient:
             frame = _decode(data)
             return self._received(frame)
         except (msgspec.DecodeError, RecursionError, ValueError) as error:  # base64 and UTF-8: ValueError
-            cause = f"The server sent a frame that is not of this protocol ({type(error).__name__})."
-            return [SocketError(Problem(code="upstream_error", message=cause))]
+            return [unreadable(data, error)]
 
     def _received(self, frame: _Frame) -> list[Received]:
         id = frame.contextId or frame.context_id
@@ -136,6 +135,10 @@ def _alignment(wire: WireAlignment) -> Alignment | None:
         return None
     starts = tuple(wire.charStartTimesMs)
     ends = tuple([s + d for s, d in zip(starts, wire.charDurationsMs, strict=True)])
+    if any(len(character) != 1 for character in wire.chars):  # an emoji can be several code points
+        lengths = [len(character) for character in wire.chars]
+        starts = tuple(start for start, n in zip(starts, lengths, strict=True) for _ in range(n))
+        ends = tuple(end for end, n in zip(ends, lengths, strict=True) for _ in range(n))
     return Alignment("".join(wire.chars), starts, ends, origin=0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from mux.dialects.base import AudioFrame, ContextError, Flushed, Received, SocketError
+from mux.dialects.base import AudioFrame, ContextError, Flushed, Received, SocketError, unreadable
 from mux.dialects.kugelaudio.asking import Asking
 from mux.dialects.kugelaudio.characters import Characters
 from mux.dialects.kugelaudio.heard import (
@@ -122,8 +122,7 @@ class KugelAudioClient:
         try:
             return self._received(decode_frame(data))
         except (msgspec.DecodeError, RecursionError, ValueError) as error:  # base64 and UTF-8: ValueError
-            cause = f"The server sent a frame that is not of this protocol ({type(error).__name__})."
-            return [SocketError(Problem(code="upstream_error", message=cause))]
+            return [unreadable(data, error)]
 
     def _received(self, frame: HeardFrame) -> list[Received]:
         self.session_id = frame.session_id or self.session_id
