@@ -7,6 +7,9 @@ BIN := .venv/bin
 # The SDK for JavaScript, which pip cannot install
 JS := @elevenlabs/elevenlabs-js@^2.73.0
 
+# Processes that run tests: more than cores, since many tests wait
+TESTERS ?= 3
+
 .PHONY: demo test lint types deep reference venv bench bench-gateway bench-clients clients wires clean help
 
 help:
@@ -24,7 +27,7 @@ demo: .venv/.mux
 	$(BIN)/mux demo
 
 test: .venv/.dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(TESTERS) --dist loadfile
 
 deep: .venv/.dev
 	MUX_PROFILE=deep $(BIN)/python -m pytest -q --timeout 1800

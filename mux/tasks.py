@@ -22,6 +22,8 @@ async def owned_tasks() -> AsyncIterator[anyio.abc.TaskGroup]:
     async with anyio.create_task_group() as tasks:
         try:
             yield tasks
+        except anyio.get_cancelled_exc_class():
+            raise  # the task group knows whether it was its own scope that was cancelled
         except BaseException as exc:
             failure = exc
         tasks.cancel_scope.cancel()

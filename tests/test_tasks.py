@@ -49,6 +49,14 @@ async def test_a_task_that_fails_ends_the_block_and_is_not_hidden() -> None:
     assert caught.group_contains(ValueError, match="broken")
 
 
+async def test_cancelling_its_own_tasks_ends_the_block_and_nothing_else() -> None:
+    async with owned_tasks() as tasks:
+        tasks.start_soon(anyio.sleep_forever)
+        tasks.cancel_scope.cancel()
+        await anyio.sleep_forever()
+    await anyio.sleep(0)
+
+
 async def test_cancelling_the_block_is_a_cancel() -> None:
     with anyio.CancelScope() as scope:
         async with owned_tasks() as tasks:

@@ -52,8 +52,8 @@ class Context:
 
     @property
     def audio_ms(self) -> float | None:
-        """How much audio has come, in ms; None if the output format does not tell (mp3, opus)."""
-        return self._ledger.audio_ms
+        """How much audio was read of it, in ms; None if the output format does not tell (mp3, opus)."""
+        return self._ledger.ms(self._holding.read_bytes)
 
     @property
     def usage(self) -> Usage | None:

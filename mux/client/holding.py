@@ -92,6 +92,7 @@ class Holding:
         self.arrived: deque[Arrival] = deque()
         """What came and was not read, in order."""
         self.unread_bytes = 0
+        self.read_bytes = 0
         self.settings = settings
         self._name = name
         self._pools = pools
@@ -126,7 +127,9 @@ class Holding:
     def take(self) -> Arrival:
         """The oldest thing that arrived; there has to be one."""
         arrival = self.arrived.popleft()
-        self.unread_bytes -= len(arrival.audio) if isinstance(arrival, Chunk) else 0
+        if isinstance(arrival, Chunk):
+            self.unread_bytes -= len(arrival.audio)
+            self.read_bytes += len(arrival.audio)
         return arrival
 
     def put_back(self, chunk: Chunk) -> None:
@@ -134,6 +137,7 @@ class Holding:
         if self._stopped_at is None:
             self.arrived.appendleft(chunk)
             self.unread_bytes += len(chunk.audio)
+            self.read_bytes -= len(chunk.audio)
             self._wake()
 
     def close(self) -> None:

@@ -41,7 +41,7 @@ log = get_logger("mux.patter")
 ELEVENLABS = "https://api.elevenlabs.io"
 RACHEL = "21m00Tcm4TlvDq8ikWAM"
 FLASH = "eleven_flash_v2_5"
-TELEPHONE = {"stability": 0.6, "similarity_boost": 0.75, "use_speaker_boost": False}
+TELEPHONE: dict[str, float | bool] = {"stability": 0.6, "similarity_boost": 0.75, "use_speaker_boost": False}
 """Calm, and without what u-law cannot carry."""
 CARRIERS = {"twilio": "ulaw_8000", "telnyx": "ulaw_8000", "plivo": "ulaw_8000"}
 """What goes over each carrier's wire."""
