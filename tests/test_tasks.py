@@ -54,7 +54,7 @@ async def test_cancelling_its_own_tasks_ends_the_block_and_nothing_else() -> Non
         tasks.start_soon(anyio.sleep_forever)
         tasks.cancel_scope.cancel()
         await anyio.sleep_forever()
-    await anyio.sleep(0)
+    await anyio.lowlevel.checkpoint()
 
 
 async def test_cancelling_the_block_is_a_cancel() -> None:

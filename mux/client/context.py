@@ -165,9 +165,9 @@ class Context:
 
     async def next_event(self) -> Chunk | Flushed | None:
         """Likewise, with the word that a flush has been answered."""
-        # Also who has much to read, or to send, lets others go on.
-        await anyio.lowlevel.checkpoint()
         holding = self._holding
+        if holding.arrived or holding.ended is not None:
+            await anyio.lowlevel.checkpoint()  # also who has much to read lets others go on
         while not holding.arrived:
             if holding.ended is not None:
                 holding.is_read = True

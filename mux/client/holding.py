@@ -104,7 +104,8 @@ class Holding:
         self._heard_at = anyio.current_time()
         self._stopped_at: float | None = None
         """When it was cancelled."""
-        self._changed = anyio.Event()
+        self._changed: anyio.Event | None = None
+        """There while somebody waits; it costs as much as filing a frame."""
         self._tasks: anyio.abc.TaskGroup | None = None
         self._placing = anyio.CancelScope()
         self._sleep = anyio.CancelScope()
@@ -117,6 +118,7 @@ class Holding:
 
     async def change(self) -> None:
         """Wait until something has come, or it has another place, or has ended."""
+        self._changed = self._changed or anyio.Event()
         await self._changed.wait()
 
     async def wait_placed(self) -> None:
@@ -313,8 +315,9 @@ class Holding:
         return Problem(code="timed_out", message=message, limit=self._silence_timeout)
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
 
 def _unanswered(ended: Ended) -> bool:
