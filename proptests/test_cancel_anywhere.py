@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 from mux.audio.formats import parse_format
-from mux.client import Context
+from mux.client import Context, dialogue
 from mux.client.connect import session_over
 from mux.config import Settings
 from mux.dialects.elevenlabs import ElevenLabsServer, parse_parameters
@@ -136,6 +136,50 @@ async def cancel_client(server: MemoryServer, cancel: CancelAfter, contexts: lis
     finally:
         cancel.scope = None
         transport.cut()
+
+
+async def cancel_reconnecting(server: MemoryServer, cancel: CancelAfter, contexts: list[Context]) -> None:
+    """A session that waits for a slot, loses its socket in mid-speech, and reads all contexts together."""
+    with trio.CancelScope() as scope:
+        cancel.start(scope)
+        async with (
+            server.connect(output_format="pcm_8000", reconnect=True, contexts_per_socket=1) as session,
+            trio.open_nursery() as nursery,
+        ):
+
+            async def listen() -> None:
+                async with session.events(stay=True) as events:
+                    async for _ in events:
+                        pass
+
+            nursery.start_soon(listen)
+            contexts.append(await session.create_context("first"))
+            await session.send("first", "This breaks off in mid-speech. ", flush=True)
+            await trio.sleep(0.15)
+            server.transports[-1].cut()
+            await session.send("first", "And goes on. ")
+            await session.close_context("first")
+            contexts.append(await session.create_context("second"))
+            await session.send("second", "After it. ")
+            await session.close()
+    cancel.scope = None
+
+
+async def cancel_dialogue(server: MemoryServer, cancel: CancelAfter, contexts: list[Context]) -> None:
+    """A dialogue that is interrupted, and goes on."""
+    with trio.CancelScope() as scope:
+        cancel.start(scope)
+        async with server.connect(output_format="pcm_8000") as session, dialogue(session) as talk:
+            talk.say("a", "The first turn. ")
+            talk.say("b", "The second one. ")
+            async for _ in talk.audio():
+                break
+            await talk.interrupt()
+            talk.clip(bytes(160), "A clip. ")
+            talk.say("a", "The last turn. ")
+            async for _ in talk.audio():
+                pass
+    cancel.scope = None
 
 
 async def cancel_server(server: MemoryServer, cancel: CancelAfter, contexts: list[Context]) -> None:
@@ -278,7 +322,13 @@ def run(side: Side, steps: int) -> int:
 
 @pytest.mark.parametrize(
     "side",
-    [cancel_client, cancel_server, *map(cancel_call, (read, send, flush, close, barge_in, wait))],
+    [
+        cancel_client,
+        cancel_reconnecting,
+        cancel_dialogue,
+        cancel_server,
+        *map(cancel_call, (read, send, flush, close, barge_in, wait)),
+    ],
     ids=lambda side: side.__name__,
 )
 def test_cancelling_after_any_step_leaves_nothing_behind(side: Side) -> None:
