@@ -93,7 +93,7 @@ async def _kills(dialect: str) -> None:
         heard = 0
 
         async def say(session: Session, text: str, voice: str) -> bytes:
-            async with session.context("a", voice=voice) as context:
+            async with session.context("a", voice=voice, silence_timeout=300) as context:
                 await context.send(text)
                 await context.close()
                 return b"".join([chunk.audio async for chunk in context])
