@@ -311,7 +311,10 @@ class Holding:
             await anyio.sleep_until(due)
 
     def _silent(self) -> Problem:
-        message = f"Context {self._name!r} was closed, but nothing came for {self._silence_timeout:g} s."
+        waited = f"{self._silence_timeout:g} s"
+        message = (
+            f"Context {self._name!r} was closed, but nothing came for {waited}. Say again what is unspoken."
+        )
         return Problem(code="timed_out", message=message, limit=self._silence_timeout)
 
     def _wake(self) -> None:
@@ -333,6 +336,8 @@ def _broke(ended: Ended) -> bool:
 
 
 _EMPTY = Problem(
-    code="empty_synthesis", message="The service ended the context without any audio for its text."
+    code="empty_synthesis",
+    message="The service ended the context without any audio for its text. Check that the voice can speak "
+    "it, and the account's credits.",
 )
 _LEFT = Problem(code="closed_early", message="This side has left the session; open another one.")

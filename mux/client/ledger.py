@@ -17,6 +17,8 @@ NEAR = 12
 """Characters that a service may leave out of its alignment before it is no longer followed."""
 BACK = 30
 """Milliseconds that a time may lie before the one it follows, and still be of the same clock."""
+UNSEEN = 256
+"""Alignments that may wait until somebody asks what they tell."""
 MOST = 65536
 """Characters whose times are remembered; the older half is forgotten above it."""
 
@@ -101,6 +103,8 @@ class Ledger:
             alignment = self._find(alignment)
         else:
             self._new.append(alignment)
+            if len(self._new) >= UNSEEN:
+                self._look()
         return audio, alignment
 
     def _follow_clock(self, alignment: Alignment) -> None:
@@ -192,7 +196,7 @@ class Ledger:
             self._find(alignment)
         self._new.clear()
         if len(self._index) > MOST:
-            self._forget(MOST // 2)
+            self._forget(len(self._index) - MOST // 2)
 
     def _find(self, alignment: Alignment) -> Alignment | None:
         """Find an alignment's characters in the text that was sent. Services add spaces, or leave characters

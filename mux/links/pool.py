@@ -274,7 +274,8 @@ class Pool:
 
     def _full(self) -> Problem:
         if not self.connected:
-            message = f"No socket to {self.target.name} was open within {self.target.place_seconds:g} s."
+            waited = f"{self.target.place_seconds:g} s"
+            message = f"No socket to {self.target.name} was open within {waited}. Try again, or wait longer."
             return Problem(code="timed_out", message=message, limit=self.target.place_seconds)
         most = self.target.contexts * self.target.sockets
         waited = f" for {self.target.place_seconds:g} s" if self.target.place_seconds else ""

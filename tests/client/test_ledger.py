@@ -168,6 +168,17 @@ def test_long_texts_are_forgotten_from_their_beginning(monkeypatch: pytest.Monke
     assert "".join(ledger.resume() or []) == "and more"
 
 
+def test_nothing_piles_up_where_nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mux.client.ledger.MOST", 100)
+    ledger = Ledger(1)
+    for number in range(3000):
+        ledger.said("word ")
+        heard(ledger, "word ", number * 5 * EACH)
+    assert len(ledger._new) < 300
+    assert len(ledger._text) < 3000
+    assert ledger.unspoken == ""
+
+
 words = st.text("abc ,.", min_size=1, max_size=40)
 
 
