@@ -40,6 +40,12 @@ class AudioFormat(msgspec.Struct, frozen=True, gc=False):
     bitrate_kbps: int | None = None
 
     @property
+    def bytes_per_ms(self) -> float | None:
+        """How many bytes a millisecond is; None for formats that cannot be cut anywhere."""
+        width = {"pcm": 2, "ulaw": 1, "alaw": 1}.get(self.codec)
+        return None if width is None else self.sample_rate * width / 1000
+
+    @property
     def content_type(self) -> str:
         """The MIME type of a plain HTTP answer in this format."""
         return CONTENT_TYPES[self.codec]

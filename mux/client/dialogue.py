@@ -17,7 +17,7 @@ from mux.client.dialogue_turn import DialogueTurn
 from mux.client.errors import speech_error
 from mux.client.playhead import Playhead
 from mux.client.prompter import Prompter
-from mux.client.session import BYTES_PER_SAMPLE, Session, checked_voice, told_as_speech_error
+from mux.client.session import Session, checked_voice, told_as_speech_error
 from mux.errors import Problem
 from mux.protocol.voice import VoiceSettings
 from mux.tasks import owned_tasks
@@ -266,10 +266,14 @@ def _told(unheard: list[DialogueTurn], at: float) -> Interrupted:
 
 
 def _bytes_per_ms(output_format: str) -> float:
-    format = FORMATS[output_format]
-    if format.bitrate_kbps is not None:
-        return format.bitrate_kbps / 8
-    return format.sample_rate * BYTES_PER_SAMPLE[format.codec] / 1000
+    format = FORMATS.get(output_format)
+    exact = format.bytes_per_ms if format is not None else None
+    if exact is not None:
+        return exact
+    if format is None or format.bitrate_kbps is None:
+        message = f"A dialogue has to know how long audio lasts, and {output_format!r} does not tell. "
+        raise speech_error(Problem(code="unsupported_format", message=message + "Ask for pcm, ulaw or mp3."))
+    return format.bitrate_kbps / 8
 
 
 @asynccontextmanager

@@ -29,7 +29,6 @@ REMEMBERED = 1000
 """Names whose usage is remembered."""
 UNREAD = 100
 """Ended contexts that may wait to be read by `Session.events`."""
-BYTES_PER_SAMPLE = {"pcm": 2, "ulaw": 1, "alaw": 1}
 
 
 class Session:
@@ -51,7 +50,8 @@ class Session:
         self._tasks = tasks
         self._replay = replay
         self._callbacks = callbacks
-        self._bytes_per_ms = _bytes_per_ms(pools.endpoint.output_format)
+        known = FORMATS.get(pools.endpoint.output_format)
+        self._bytes_per_ms = known.bytes_per_ms if known is not None else None
         self._contexts: dict[Context, Holding] = {}
         """Those that live, or were not read; the newest last."""
         self._usage: dict[str, Usage] = {}
@@ -378,13 +378,6 @@ def checked_timeout(seconds: float | None) -> float | None:
         limit=f"{low:g} to {high:g}",
         observed=seconds,
     )
-
-
-def _bytes_per_ms(output_format: str) -> float | None:
-    known = FORMATS.get(output_format)
-    if known is None or known.codec not in BYTES_PER_SAMPLE:
-        return None
-    return known.sample_rate * BYTES_PER_SAMPLE[known.codec] / 1000
 
 
 _CLOSED = Problem(code="closed_early", message="This session was closed; open another one.")

@@ -13,6 +13,7 @@ import pytest
 import mux
 from mux.cli.local import local_server
 from mux.client import Chunk, Session, SpeechError
+from mux.client.connect import session_over
 from mux.client.dialogue import Dialogue, DialogueTurn, Interrupted, dialogue
 from mux.client.errors import OverLimit, Refused
 from mux.client.feeding import is_between_sentences, sentences
@@ -21,6 +22,7 @@ from mux.config import Settings
 from mux.engines.base import Chunk as Spoken
 from mux.engines.base import Job, Synthesizer
 from mux.engines.tone import ToneEngine
+from mux.links.memory import memory_pair
 from mux.protocol.messages import Reason
 from mux.protocol.voice import ContextSettings
 from mux.testing import MemoryServer, memory_server
@@ -683,3 +685,12 @@ def test_a_playhead_keeps_speaking_pace_and_waits_for_audio() -> None:
     assert playhead.at(200) == playhead.released == 1500
     playhead.release(100, now=200)
     assert playhead.at(200.05) == pytest.approx(1550)
+
+
+async def test_a_format_that_does_not_tell_how_long_it_lasts_is_refused() -> None:
+    ours, theirs = memory_pair()
+    async with session_over(ours, output_format="flac_24000") as session:
+        with pytest.raises(Refused, match="'flac_24000' does not tell"):
+            async with dialogue(session):
+                pass
+        await theirs.aclose()
